@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a configuration means: names resolved, defaults filled in, no invalid state.
+//!
+//! Written by `resolve`, read by every other room. Durations are exact; addresses are typed; a
+//! thing that keepalived would ignore is not here.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// A whole configuration file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Config {
+    /// `global_defs`.
+    pub global: Global,
+    /// `vrrp_instance` blocks in the order of the file.
+    pub vrrp_instances: Vec<VrrpInstance>,
+    /// `virtual_server` blocks in the order of the file.
+    pub virtual_servers: Vec<VirtualServer>,
+}
+
+/// `global_defs`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Global {
+    /// `router_id`; the host name when the file names none.
+    pub router_id: Option<String>,
+    /// `vrrp_mcast_group4`.
+    pub vrrp_mcast_group4: Ipv4Addr,
+}
+
+impl Default for Global {
+    fn default() -> Self {
+        Self {
+            router_id: None,
+            vrrp_mcast_group4: Ipv4Addr::new(224, 0, 0, 18),
+        }
+    }
+}
+
+/// `state MASTER|BACKUP`: what an instance wants to be, before the election has its say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum InitialState {
+    /// `state MASTER`.
+    Master,
+    /// `state BACKUP`, the default.
+    Backup,
+}
+
+/// VRRP version on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum VrrpVersion {
+    /// RFC 3768.
+    V2,
+    /// RFC 9568 (5798).
+    V3,
+}
+
+/// `authentication`, version 2 only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Auth {
+    /// None (type 0).
+    None,
+    /// `auth_type PASS`: a plain password, cut to 8 bytes and padded with zeros (type 1).
+    Pass([u8; 8]),
+}
+
+/// `vrrp_instance NAME { … }`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VrrpInstance {
+    /// Its name.
+    pub name: String,
+    /// `state`.
+    pub state: InitialState,
+    /// `interface`: where adverts are sent and heard, and where addresses go by default.
+    pub interface: String,
+    /// `virtual_router_id`, 1–255.
+    pub vrid: u8,
+    /// `priority`, 1–255; 255 owns the addresses.
+    pub priority: u8,
+    /// `version`, or `vrrp_version` of `global_defs`; 2 by default.
+    pub version: VrrpVersion,
+    /// `advert_int`: v2 whole seconds 1–255 s, v3 centiseconds 0.01–40.95 s.
+    pub advert_interval: Duration,
+    /// False with `nopreempt` (which a file with `state MASTER` or priority 255 cannot have).
+    pub preempt: bool,
+    /// `authentication`.
+    pub auth: Auth,
+    /// Multicast group of the adverts when `unicast_peers` is empty.
+    pub mcast_group: Ipv4Addr,
+    /// `unicast_src_ip` or `mcast_src_ip`; the interface's first address when absent.
+    pub source: Option<Ipv4Addr>,
+    /// `unicast_peer`: adverts go to these addresses instead of the group.
+    pub unicast_peers: Vec<Ipv4Addr>,
+    /// `virtual_ipaddress`, in the order of the file (which is the order on the wire).
+    pub vips: Vec<VirtualAddress>,
+}
+
+/// One line of `virtual_ipaddress`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct VirtualAddress {
+    /// The address.
+    pub addr: Ipv4Addr,
+    /// Prefix length, 32 when the line gives none.
+    pub prefix_len: u8,
+    /// `dev`; the instance's interface when absent.
+    pub dev: Option<String>,
+    /// `label`.
+    pub label: Option<String>,
+    /// `brd`, when given.
+    pub broadcast: Option<Ipv4Addr>,
+    /// `scope` as the kernel's number; 0 (global) by default.
+    pub scope: u8,
+}
+
+/// `protocol` of a virtual server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// `lb_algo`, as far as the data plane does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheduler {
+    /// Round robin.
+    Rr,
+    /// Weighted round robin.
+    Wrr,
+}
+
+/// `lb_kind`, as far as the data plane does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ForwardMethod {
+    /// Direct routing.
+    Dr,
+}
+
+/// Address, port and protocol of a virtual server: its identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct ServiceId {
+    /// Virtual address.
+    pub addr: Ipv4Addr,
+    /// Virtual port.
+    pub port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+}
+
+/// `virtual_server ADDR PORT { … }`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VirtualServer {
+    /// Its identity.
+    pub id: ServiceId,
+    /// `lb_algo` / `lvs_sched`.
+    pub scheduler: Scheduler,
+    /// `lb_kind` / `lvs_method`.
+    pub method: ForwardMethod,
+    /// `persistence_timeout`: parsed; the data plane does not act on it yet (a diagnostic says so).
+    pub persistence_timeout: Option<Duration>,
+    /// `real_server` blocks in the order of the file.
+    pub real_servers: Vec<RealServer>,
+}
+
+/// `real_server ADDR PORT { … }`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RealServer {
+    /// Address and port. With DR the port is the service's.
+    pub addr: SocketAddrV4,
+    /// `weight`, 1 by default; 0 takes no new connection.
+    pub weight: u32,
+    /// `inhibit_on_failure`: a failed server gets weight 0 instead of being removed.
+    pub inhibit_on_failure: bool,
+    /// Its checks; all must pass. Without any it is always up.
+    pub checks: Vec<TcpCheck>,
+}
+
+/// `TCP_CHECK { … }`, every parameter resolved (a checker inherits from its real server, which
+/// inherits from its virtual server).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TcpCheck {
+    /// `connect_ip` and `connect_port`; the real server's own by default.
+    pub target: SocketAddrV4,
+    /// `bindto` and `bind_port`: source of the probe.
+    pub source: Option<SocketAddrV4>,
+    /// `bind_if`: interface of the probe.
+    pub bind_if: Option<String>,
+    /// `connect_timeout`, 5 s by default.
+    pub connect_timeout: Duration,
+    /// `fwmark`: SO_MARK of the probe; 0 for none.
+    pub fwmark: u32,
+    /// `retry`: failures in a row that are forgiven, 1 by default.
+    pub retry: u32,
+    /// `delay_before_retry`, 1 s by default.
+    pub delay_before_retry: Duration,
+    /// `delay_loop`: pause between probes, 60 s by default.
+    pub delay_loop: Duration,
+    /// `warmup`: the first probe starts at a random moment within it; `delay_loop` by default.
+    pub warmup: Duration,
+    /// `alpha`: the server starts as down until the first probe succeeds.
+    pub alpha: bool,
+    /// `log_all_failures`: log forgiven failures too.
+    pub log_all_failures: bool,
+}
+
+impl VrrpInstance {
+    /// Interface that `vip` goes to.
+    pub fn device_of<'a>(&'a self, vip: &'a VirtualAddress) -> &'a str {
+        vip.dev.as_deref().unwrap_or(&self.interface)
+    }
+}
+
+impl std::fmt::Display for ServiceId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let proto = match self.protocol {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+        };
+        write!(f, "{proto} {}:{}", self.addr, self.port)
+    }
+}

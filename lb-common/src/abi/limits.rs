@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every limit of the data plane, with its reason. A configuration that exceeds one gets a
+//! diagnostic that names it.
+
+/// Virtual services (rows of `SERVICES`). A row costs about 64 bytes of kernel memory.
+pub const MAX_SERVICES: u32 = 16_384;
+
+/// Real servers over all services (rows of `DESTS`); ids are reused after removal.
+pub const MAX_DESTS: u32 = 65_536;
+
+/// Rows of `MEMBERS`. A change of a service's server list writes a new range before the old one is
+/// freed, so there must be room for twice the servers.
+pub const MAX_MEMBERS: u32 = 131_072;
+
+/// Real servers of one service: one scheduling decision may look at each of them twice, and the
+/// verifier must see the end of that walk.
+pub const MAX_SERVICE_DESTS: u32 = 256;
+
+/// Interface indexes are used as an array index, which costs the packet no helper call.
+pub const MAX_LINKS: u32 = 4_096;
+
+/// Connections kept; beyond it the least recently used one is forgotten.
+pub const MAX_CONNS: u32 = 1 << 20;

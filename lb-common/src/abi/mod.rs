@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Map keys and values shared by the packet program and the agent, one file a map family.
+//!
+//! Every type is `repr(C)` and `bytemuck::Pod`: the derive refuses padding, so a key has no byte
+//! that is not compared and a value none that is not written. Enums and `Option` never appear here
+//! (their layout is not stable); codes are `u8` with named constants.
+//!
+//! To add a field: 1. add it to the struct here (keep the size a multiple of 8, use up `reserved`
+//! first); 2. raise [`ABI_VERSION`]; 3. write it in the agent's `dataplane`, read it in `lb-ebpf`;
+//! 4. update the sizes in the `layout` test below.
+
+mod conn;
+mod counters;
+mod dest;
+mod limits;
+mod link;
+mod service;
+
+pub use conn::{Conn, ConnKey};
+pub use counters::{Traffic, VERDICT_SLOTS};
+pub use dest::{DEST_PRESENT, Dest, METHOD_DIRECT, NextHop};
+pub use limits::{MAX_CONNS, MAX_DESTS, MAX_LINKS, MAX_MEMBERS, MAX_SERVICE_DESTS, MAX_SERVICES};
+pub use link::Link;
+pub use service::{Member, SCHED_RR, SCHED_WRR, Service, ServiceKey};
+
+/// Raised whenever a layout in this module changes its meaning; the agent refuses an object of
+/// another version.
+pub const ABI_VERSION: u32 = 1;
+
+/// Names of the maps, as the packet program declares them and the agent opens them.
+pub mod maps {
+    /// Hash: [`ServiceKey`](super::ServiceKey) to [`Service`](super::Service).
+    pub const SERVICES: &str = "SERVICES";
+    /// Array by member index: [`Member`](super::Member).
+    pub const MEMBERS: &str = "MEMBERS";
+    /// Array by service id: the scheduler's cursor, one `u64`.
+    pub const CURSORS: &str = "CURSORS";
+    /// Array by destination id: [`Dest`](super::Dest).
+    pub const DESTS: &str = "DESTS";
+    /// Array by interface index: [`Link`](super::Link).
+    pub const LINKS: &str = "LINKS";
+    /// LRU hash: [`ConnKey`](super::ConnKey) to [`Conn`](super::Conn).
+    pub const CONNS: &str = "CONNS";
+    /// Per-CPU array by verdict code: one `u64`.
+    pub const VERDICTS: &str = "VERDICTS";
+    /// Per-CPU array by destination id: [`Traffic`](super::Traffic).
+    pub const DEST_TRAFFIC: &str = "DEST_TRAFFIC";
+    /// Per-CPU array by service id: [`Traffic`](super::Traffic).
+    pub const SERVICE_TRAFFIC: &str = "SERVICE_TRAFFIC";
+    /// Name of the XDP program in the object.
+    pub const PROGRAM: &str = "xlvs";
+    /// Name of the read-only global that holds [`ABI_VERSION`](super::ABI_VERSION).
+    pub const ABI_VERSION: &str = "XLVS_ABI_VERSION";
+}
+
+#[cfg(test)]
+mod tests {
+    use core::mem::size_of;
+
+    use super::*;
+
+    #[test]
+    fn layout_is_as_documented() {
+        assert_eq!(size_of::<ServiceKey>(), 8);
+        assert_eq!(size_of::<Service>(), 32);
+        assert_eq!(size_of::<Member>(), 8);
+        assert_eq!(size_of::<Dest>(), 24);
+        assert_eq!(size_of::<Link>(), 8);
+        assert_eq!(size_of::<ConnKey>(), 16);
+        assert_eq!(size_of::<Conn>(), 24);
+        assert_eq!(size_of::<Traffic>(), 24);
+    }
+}

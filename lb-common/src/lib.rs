@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the packet program and the agent must agree on, and the pure rules both follow.
+//!
+//! No I/O, no clock, no allocation, no `unsafe`: the same source is compiled for the kernel and
+//! for the host, and tested on the host.
+//!
+//! - [`abi`]: the byte layout of every map key and value, defined once.
+//! - [`wire`]: header views (Ethernet, VLAN, IPv4, TCP, UDP).
+//! - [`csum`]: RFC 1071 sums and RFC 1624 updates.
+//! - [`sched`]: the schedulers, one rule a file, with IPVS's choices in IPVS's order.
+//! - [`tcp_state`]: what the director, which sees the client's half only, makes of a TCP flow.
+//! - [`verdict`]: every way a packet can leave, with its name, sentence and counter.
+
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod abi;
+pub mod csum;
+pub mod sched;
+pub mod tcp_state;
+pub mod verdict;
+pub mod wire;
