@@ -3,6 +3,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::wire::Mac;
+
 /// Flag: this row holds a server. A connection whose row lost it leads nowhere.
 pub const DEST_PRESENT: u8 = 1;
 
@@ -37,7 +39,7 @@ pub struct Dest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct NextHop {
     /// Destination MAC of the frame.
-    pub mac: [u8; 6],
+    pub mac: Mac,
     /// 1 once the address is known.
     pub resolved: u8,
     /// Zero.
