@@ -31,6 +31,10 @@ pub struct Dest {
     pub generation: u32,
     /// Interface the frame leaves by.
     pub ifindex: u32,
+    /// Id of the service that this server belongs to, for the counters.
+    pub service: u32,
+    /// Zero.
+    pub zero: u32,
 }
 
 /// MAC address of the next hop towards a real server, as the agent learnt it from the kernel's

@@ -56,61 +56,87 @@ pub enum Step {
 }
 
 /// One scheduling decision in progress.
+///
+/// One flat struct for all schedulers. VERIFIER: in an enum of walks, or an `Option`, the unused
+/// part is copied unwritten ("R7 !read_ok").
 #[derive(Clone, Copy, Debug)]
-pub enum Walk {
-    /// Round robin.
-    Rr(rr::Walk),
-    /// Weighted round robin.
-    Wrr(wrr::Walk),
+pub struct Walk {
+    scheduler: u8,
+    epoch: u16,
+    members: u32,
+    /// Member looked at; `u32::MAX` before the first.
+    index: u32,
+    /// Passes or members left, as the scheduler counts.
+    left: u32,
+    /// wrr: the current weight, its step and where it starts from.
+    weight: u32,
+    step: u32,
+    max_weight: u32,
 }
 
 impl Walk {
     /// Most steps a walk takes in a list of `MAX_SERVICE_DESTS` members.
     pub const MAX_STEPS: u32 = 2 * crate::abi::MAX_SERVICE_DESTS + 2;
 
-    /// Starts a decision. `None` if the service's scheduler code is not known.
+    /// Starts a decision.
     #[inline(always)]
-    pub fn start(service: &Service, cursor: Cursor) -> Option<Self> {
-        match service.scheduler {
-            SCHED_RR => Some(Self::Rr(rr::Walk::start(service, cursor))),
-            SCHED_WRR => Some(Self::Wrr(wrr::Walk::start(service, cursor))),
-            _ => None,
+    pub fn start(service: &Service, cursor: Cursor) -> Self {
+        let same_list = cursor.epoch == service.epoch;
+        let mut walk = Self {
+            scheduler: service.scheduler,
+            epoch: service.epoch,
+            members: service.members,
+            index: match cursor.index {
+                index if same_list && index != Cursor::HEAD => index as u32,
+                _ => u32::MAX,
+            },
+            left: 0,
+            weight: cursor.weight,
+            step: service.weight_gcd,
+            max_weight: service.max_weight,
+        };
+        match walk.scheduler {
+            SCHED_RR => rr::start(&mut walk),
+            SCHED_WRR => wrr::start(&mut walk, same_list),
+            _ => {}
         }
+        walk
     }
 
     /// Goes to the next member to look at.
     #[inline(always)]
     pub fn advance(&mut self) -> Step {
-        match self {
-            Self::Rr(w) => w.advance(),
-            Self::Wrr(w) => w.advance(),
+        match self.scheduler {
+            SCHED_RR => rr::advance(self),
+            SCHED_WRR => wrr::advance(self),
+            _ => Step::Nobody,
         }
     }
 
     /// The member to look at, counted from the service's first.
     #[inline(always)]
     pub fn index(&self) -> u32 {
-        match self {
-            Self::Rr(w) => w.index(),
-            Self::Wrr(w) => w.index(),
-        }
+        self.index
     }
 
     /// Shows the walk the weight of the member it asked for.
     #[inline(always)]
     pub fn look(&mut self, weight: u32) -> Step {
-        match self {
-            Self::Rr(w) => w.look(weight),
-            Self::Wrr(w) => w.look(weight),
-        }
+        let chosen = match self.scheduler {
+            SCHED_RR => weight > 0,
+            SCHED_WRR => weight >= self.weight,
+            _ => false,
+        };
+        if chosen { Step::Chosen } else { Step::Look }
     }
 
     /// The cursor after the decision.
     #[inline(always)]
     pub fn cursor(&self) -> Cursor {
-        match self {
-            Self::Rr(w) => w.cursor(),
-            Self::Wrr(w) => w.cursor(),
+        Cursor {
+            epoch: self.epoch,
+            index: self.index as u16,
+            weight: self.weight,
         }
     }
 }
@@ -139,7 +165,7 @@ pub(crate) mod testing {
 
     /// Drives one decision as the pipeline does.
     pub(crate) fn pick(service: &Service, weights: &[u32], word: &mut u64) -> Option<u32> {
-        let mut walk = Walk::start(service, Cursor::unpack(*word)).unwrap();
+        let mut walk = Walk::start(service, Cursor::unpack(*word));
         for _ in 0..Walk::MAX_STEPS {
             let mut step = walk.advance();
             if step == Step::Look {

@@ -3,76 +3,26 @@
 //!
 //! IPVS: `ip_vs_rr.c` keeps the last server and goes on from there, skipping weight 0.
 
-use super::{Cursor, Step};
-use crate::abi::Service;
+use super::{Step, Walk};
 
-/// One decision.
-#[derive(Clone, Copy, Debug)]
-pub struct Walk {
-    members: u32,
-    left: u32,
-    index: u32,
-    epoch: u16,
+/// Each member once, from the one after the member chosen last.
+#[inline(always)]
+pub(super) fn start(walk: &mut Walk) {
+    walk.left = walk.members;
 }
 
-impl Walk {
-    /// Starts after the member chosen last, or at the first one.
-    #[inline(always)]
-    pub fn start(service: &Service, cursor: Cursor) -> Self {
-        let last = if cursor.epoch == service.epoch {
-            cursor.index
-        } else {
-            Cursor::HEAD
-        };
-        // HEAD is one before the first: adding one wraps to it.
-        let index = if last == Cursor::HEAD {
-            u32::MAX
-        } else {
-            u32::from(last)
-        };
-        Self {
-            members: service.members,
-            left: service.members,
-            index,
-            epoch: service.epoch,
-        }
+/// The next member. Any weight above 0 will do.
+#[inline(always)]
+pub(super) fn advance(walk: &mut Walk) -> Step {
+    if walk.left == 0 {
+        return Step::Nobody;
     }
-
-    /// The next member, each once.
-    #[inline(always)]
-    pub fn advance(&mut self) -> Step {
-        if self.left == 0 {
-            return Step::Nobody;
-        }
-        self.left -= 1;
-        self.index = self.index.wrapping_add(1);
-        if self.index >= self.members {
-            self.index = 0;
-        }
-        Step::Look
+    walk.left -= 1;
+    walk.index = walk.index.wrapping_add(1);
+    if walk.index >= walk.members {
+        walk.index = 0;
     }
-
-    /// See `sched::Walk::index`.
-    #[inline(always)]
-    pub fn index(&self) -> u32 {
-        self.index
-    }
-
-    /// Any weight above 0 will do.
-    #[inline(always)]
-    pub fn look(&mut self, weight: u32) -> Step {
-        if weight > 0 { Step::Chosen } else { Step::Look }
-    }
-
-    /// See `sched::Walk::cursor`.
-    #[inline(always)]
-    pub fn cursor(&self) -> Cursor {
-        Cursor {
-            epoch: self.epoch,
-            index: self.index as u16,
-            weight: 0,
-        }
-    }
+    Step::Look
 }
 
 #[cfg(test)]

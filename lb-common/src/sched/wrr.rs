@@ -5,8 +5,7 @@
 //! common divisor; each pass over the list takes the members whose weight is not below it. Servers
 //! 3, 2, 1 added in that order (the last added stands first) give `3 2 1 1 2 1` by weight.
 
-use super::{Cursor, Step};
-use crate::abi::Service;
+use super::{Step, Walk};
 
 /// Where the descent starts and its step, for `Service::max_weight` and `Service::weight_gcd`.
 ///
@@ -52,98 +51,40 @@ pub fn after_adding(weights: &[u32]) -> u32 {
     })
 }
 
-/// One decision.
-#[derive(Clone, Copy, Debug)]
-pub struct Walk {
-    members: u32,
-    max_weight: u32,
-    step: u32,
-    weight: u32,
-    /// Member looked at; `u32::MAX` before the first.
-    index: u32,
-    /// Times the end of the list was reached.
-    ends: u32,
-    epoch: u16,
+/// Ends of the list that a decision may reach: the rest of one pass, then a pass from the head,
+/// which always finds the member with the greatest weight.
+const ENDS: u32 = 2;
+
+/// Goes on from the member chosen last; after a change of the list, from its head with the current
+/// weight brought into the new range.
+#[inline(always)]
+pub(super) fn start(walk: &mut Walk, same_list: bool) {
+    walk.left = ENDS;
+    if !same_list {
+        walk.weight = after_change(walk.weight, walk.max_weight, walk.step);
+    }
 }
 
-impl Walk {
-    /// Goes on from the member chosen last; after a change of the list, from its head with the
-    /// current weight brought into the new range (`ip_vs_wrr_dest_changed`).
-    #[inline(always)]
-    pub fn start(service: &Service, cursor: Cursor) -> Self {
-        let step = service.weight_gcd;
-        let (index, weight) = if cursor.epoch == service.epoch {
-            let index = if cursor.index == Cursor::HEAD {
-                u32::MAX
-            } else {
-                u32::from(cursor.index)
-            };
-            (index, cursor.weight)
-        } else {
-            (
-                u32::MAX,
-                after_change(cursor.weight, service.max_weight, step),
-            )
-        };
-        Self {
-            members: service.members,
-            max_weight: service.max_weight,
-            step,
-            weight,
-            index,
-            ends: 0,
-            epoch: service.epoch,
-        }
+/// The next member; at the end of the list the current weight descends. A weight not below the
+/// current one takes the connection.
+#[inline(always)]
+pub(super) fn advance(walk: &mut Walk) -> Step {
+    if walk.max_weight == 0 || walk.members == 0 {
+        return Step::Nobody;
     }
-
-    /// The next member; at the end of the list the current weight descends.
-    #[inline(always)]
-    pub fn advance(&mut self) -> Step {
-        if self.max_weight == 0 || self.members == 0 {
+    walk.index = walk.index.wrapping_add(1);
+    if walk.index >= walk.members {
+        if walk.left == 0 {
             return Step::Nobody;
         }
-        self.index = self.index.wrapping_add(1);
-        if self.index >= self.members {
-            // A pass from the head always finds the member with the greatest weight, so the second
-            // end of the list is the last.
-            if self.ends > 1 {
-                return Step::Nobody;
-            }
-            self.ends += 1;
-            self.index = 0;
-            self.weight = match self.weight.checked_sub(self.step) {
-                None | Some(0) => self.max_weight,
-                Some(weight) => weight,
-            };
-        }
-        Step::Look
+        walk.left -= 1;
+        walk.index = 0;
+        walk.weight = match walk.weight.checked_sub(walk.step) {
+            None | Some(0) => walk.max_weight,
+            Some(weight) => weight,
+        };
     }
-
-    /// See `sched::Walk::index`.
-    #[inline(always)]
-    pub fn index(&self) -> u32 {
-        self.index
-    }
-
-    /// A weight not below the current one takes the connection.
-    #[inline(always)]
-    pub fn look(&mut self, weight: u32) -> Step {
-        if weight >= self.weight {
-            Step::Chosen
-        } else {
-            Step::Look
-        }
-    }
-
-    /// See `sched::Walk::cursor`.
-    #[inline(always)]
-    pub fn cursor(&self) -> Cursor {
-        Cursor {
-            epoch: self.epoch,
-            index: self.index as u16,
-            weight: self.weight,
-        }
-    }
+    Step::Look
 }
 
 #[cfg(test)]
@@ -152,6 +93,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::Cursor;
     use super::super::testing::{pick, picks, service};
     use super::*;
     use crate::abi::SCHED_WRR;
