@@ -1,2 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Room `netlink`.
+
+pub mod neigh;
+pub mod nexthop;
+pub mod routes;
+pub mod watch;
