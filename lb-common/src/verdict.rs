@@ -104,7 +104,7 @@ mod tests {
         for v in Verdict::ALL {
             match v.fate() {
                 Fate::Forward => {
-                    assert!(!v.name().starts_with("drop") && !v.name().starts_with("pass"))
+                    assert!(!v.name().starts_with("drop") && !v.name().starts_with("pass"));
                 }
                 Fate::Pass => assert!(v.name().starts_with("pass_")),
                 Fate::Drop => assert!(v.name().starts_with("drop_")),

@@ -1,1 +1,4 @@
-//! x
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The laboratory as a library.
+
+pub mod privilege;

@@ -1,2 +1,202 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Room `dataplane`.
+//! The agent's side of the packet program: load it, attach it, keep its maps as wanted, read its
+//! counters.
+//!
+//! ```text
+//! config + health ─▸ Desired ─▸ plan (pure) ─▸ [Op…] ─▸ maps ─▸ packet program
+//! netlink next hops ─▸ plan ─▸ [Op…] ─▸ maps
+//! packet program ─▸ maps ─▸ stats ─▸ status
+//! ```
+
+mod attach;
+mod load;
+mod maps;
+pub mod plan;
+mod stats;
+
+use std::time::Duration;
+
+use lb_common::wire::Mac;
+use serde::Serialize;
+use thiserror::Error;
+
+pub use attach::{Attachment, Mode};
+pub use load::{LoadOptions, embedded_object_present};
+pub use stats::{ServerTraffic, ServiceTraffic, Stats, TrafficCounts};
+
+use crate::health::Desired;
+use plan::{NextHopRow, Plan, PlanError};
+
+/// What can go wrong between the agent and the kernel's BPF side.
+#[derive(Debug, Error)]
+pub enum DataplaneError {
+    /// The binary was built without the packet program.
+    #[error(
+        "cannot load the packet program: this binary was built without it (build with `cargo xtask build`)"
+    )]
+    NoObject,
+    /// The object could not be loaded into the kernel.
+    #[error("cannot load the packet program: {0}")]
+    Load(#[from] aya::EbpfError),
+    /// The kernel's verifier or program loader refused it.
+    #[error("cannot load the packet program: {0}")]
+    Program(#[from] aya::programs::ProgramError),
+    /// The object lacks a program or map that the agent expects.
+    #[error(
+        "cannot use the packet program: it has no {0} (agent and object are of different builds)"
+    )]
+    Missing(&'static str),
+    /// A map could not be read or written.
+    #[error("cannot access map {map}: {source}")]
+    Map {
+        /// Name of the map.
+        map: &'static str,
+        /// The kernel's answer.
+        source: aya::maps::MapError,
+    },
+    /// The program could not be attached in any mode.
+    #[error(
+        "cannot attach the packet program to {interface}: native: {native}; generic: {generic}"
+    )]
+    Attach {
+        /// Interface.
+        interface: String,
+        /// Why native mode failed.
+        native: String,
+        /// Why generic mode failed.
+        generic: String,
+    },
+    /// The wanted state does not fit the maps.
+    #[error("cannot plan the data plane: {0}")]
+    Plan(#[from] PlanError),
+    /// An interface index beyond the array that the program looks it up in.
+    #[error(
+        "cannot use interface {interface}: its index {ifindex} is not below {}",
+        lb_common::abi::MAX_LINKS
+    )]
+    LinkIndex {
+        /// Interface.
+        interface: String,
+        /// Its index.
+        ifindex: u32,
+    },
+}
+
+/// What the verifier said of the program.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ProgramInfo {
+    /// Instructions the verifier walked through (`verified_insns`, kernel 5.16).
+    pub verified_instructions: Option<u32>,
+    /// Instructions after translation, bytes.
+    pub translated_bytes: Option<u32>,
+}
+
+/// The loaded packet program, its maps and attachments. Dropping it detaches and unloads.
+pub struct Dataplane {
+    ebpf: aya::Ebpf,
+    maps: maps::Maps,
+    plan: Plan,
+    attachments: attach::Attachments,
+    info: ProgramInfo,
+}
+
+impl Dataplane {
+    /// Loads and verifies the program; attaches nothing.
+    pub fn load(options: &LoadOptions) -> Result<Self, DataplaneError> {
+        let (mut ebpf, info) = load::load(options)?;
+        let maps = maps::Maps::open(&mut ebpf)?;
+        Ok(Self {
+            ebpf,
+            maps,
+            plan: Plan::default(),
+            attachments: attach::Attachments::default(),
+            info,
+        })
+    }
+
+    /// What the verifier said.
+    pub fn info(&self) -> ProgramInfo {
+        self.info
+    }
+
+    /// Brings services and servers to `desired`. Packets see each service's old server list or its
+    /// new one. `now` is any monotonic time.
+    pub fn apply(&mut self, desired: &Desired, now: Duration) -> Result<(), DataplaneError> {
+        let mut next = self.plan.clone();
+        let ops = next.apply(desired, now)?;
+        self.maps.perform(&ops)?;
+        self.plan = next;
+        Ok(())
+    }
+
+    /// Brings the next hops of all servers to what `lookup` knows of each address.
+    pub fn route(
+        &mut self,
+        lookup: impl Fn(std::net::Ipv4Addr) -> Option<NextHopRow>,
+    ) -> Result<(), DataplaneError> {
+        let mut next = self.plan.clone();
+        let ops = next.route(lookup);
+        self.maps.perform(&ops)?;
+        self.plan = next;
+        Ok(())
+    }
+
+    /// Makes an interface known to the program: frames to `mac` on it are ours.
+    pub fn know_link(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        mac: [u8; 6],
+    ) -> Result<(), DataplaneError> {
+        if ifindex >= lb_common::abi::MAX_LINKS {
+            return Err(DataplaneError::LinkIndex {
+                interface: interface.to_owned(),
+                ifindex,
+            });
+        }
+        let row = lb_common::abi::Link {
+            mac: Mac::new(mac),
+            known: 1,
+            zero: 0,
+        };
+        self.maps.perform(&[plan::Op::PutLink { ifindex, row }])
+    }
+
+    /// Attaches the program to an interface, native mode first; nothing happens if it is attached
+    /// already.
+    pub fn attach(&mut self, interface: &str, ifindex: u32) -> Result<Mode, DataplaneError> {
+        self.attachments
+            .attach(load::program(&mut self.ebpf)?, interface, ifindex)
+    }
+
+    /// Detaches the program from an interface; nothing happens if it is not attached.
+    pub fn detach(&mut self, ifindex: u32) {
+        self.attachments.detach(ifindex);
+    }
+
+    /// Where the program is attached.
+    pub fn attached(&self) -> Vec<Attachment> {
+        self.attachments.list()
+    }
+
+    /// Counters since load.
+    pub fn stats(&self) -> Result<Stats, DataplaneError> {
+        stats::read(&self.maps, &self.plan)
+    }
+
+    /// Runs the program once over `frame`, on the live maps but on no interface
+    /// (BPF_PROG_TEST_RUN): the XDP code and the frame as the program left it. The frame counts as
+    /// received on the loopback interface. At least 14 bytes, as the kernel demands.
+    pub fn test_run(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), DataplaneError> {
+        load::test_run(&mut self.ebpf, frame)
+    }
+
+    /// MAC address that a server's frames go to, as the program has it.
+    pub fn next_hop(
+        &self,
+        service: crate::config::model::ServiceId,
+        server: std::net::SocketAddrV4,
+    ) -> Option<Mac> {
+        self.plan.next_hop(service, server)
+    }
+}

@@ -3,3 +3,7 @@
 
 pub mod addrs;
 pub mod links;
+pub mod neigh;
+pub mod nexthop;
+pub mod routes;
+pub mod watch;

@@ -31,10 +31,8 @@ pub struct Conn {
     pub dest: u32,
     /// `Dest::generation` at the time of scheduling.
     pub generation: u32,
-    /// Service id, for the counters.
-    pub service: u32,
     /// `tcp_state::*` code; 0 for UDP.
     pub state: u8,
     /// Zero.
-    pub zero: [u8; 3],
+    pub zero: [u8; 7],
 }

@@ -3,6 +3,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::wire::Mac;
+
 /// Flag: this row holds a server. A connection whose row lost it leads nowhere.
 pub const DEST_PRESENT: u8 = 1;
 
@@ -29,6 +31,10 @@ pub struct Dest {
     pub generation: u32,
     /// Interface the frame leaves by.
     pub ifindex: u32,
+    /// Id of the service that this server belongs to, for the counters.
+    pub service: u32,
+    /// Zero.
+    pub zero: u32,
 }
 
 /// MAC address of the next hop towards a real server, as the agent learnt it from the kernel's
@@ -37,7 +43,7 @@ pub struct Dest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct NextHop {
     /// Destination MAC of the frame.
-    pub mac: [u8; 6],
+    pub mac: Mac,
     /// 1 once the address is known.
     pub resolved: u8,
     /// Zero.

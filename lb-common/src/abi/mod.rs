@@ -6,8 +6,8 @@
 //! (their layout is not stable); codes are `u8` with named constants.
 //!
 //! To add a field: 1. add it to the struct here (keep the size a multiple of 8, use up `reserved`
-//! first); 2. raise [`ABI_VERSION`]; 3. write it in the agent's `dataplane`, read it in `lb-ebpf`;
-//! 4. update the sizes in the `layout` test below.
+//! first); 2. write it in the agent's `dataplane`, read it in `lb-ebpf`; 3. update the sizes in the
+//! `layout` test below.
 
 mod conn;
 mod counters;
@@ -22,10 +22,6 @@ pub use dest::{DEST_PRESENT, Dest, METHOD_DIRECT, NextHop};
 pub use limits::{MAX_CONNS, MAX_DESTS, MAX_LINKS, MAX_MEMBERS, MAX_SERVICE_DESTS, MAX_SERVICES};
 pub use link::Link;
 pub use service::{Member, SCHED_RR, SCHED_WRR, Service, ServiceKey};
-
-/// Raised whenever a layout in this module changes its meaning; the agent refuses an object of
-/// another version.
-pub const ABI_VERSION: u32 = 1;
 
 /// Names of the maps, as the packet program declares them and the agent opens them.
 pub mod maps {
@@ -49,8 +45,6 @@ pub mod maps {
     pub const SERVICE_TRAFFIC: &str = "SERVICE_TRAFFIC";
     /// Name of the XDP program in the object.
     pub const PROGRAM: &str = "xlvs";
-    /// Name of the read-only global that holds [`ABI_VERSION`](super::ABI_VERSION).
-    pub const ABI_VERSION: &str = "XLVS_ABI_VERSION";
 }
 
 #[cfg(test)]
@@ -64,7 +58,7 @@ mod tests {
         assert_eq!(size_of::<ServiceKey>(), 8);
         assert_eq!(size_of::<Service>(), 32);
         assert_eq!(size_of::<Member>(), 8);
-        assert_eq!(size_of::<Dest>(), 24);
+        assert_eq!(size_of::<Dest>(), 32);
         assert_eq!(size_of::<Link>(), 8);
         assert_eq!(size_of::<ConnKey>(), 16);
         assert_eq!(size_of::<Conn>(), 24);

@@ -1,1 +1,14 @@
-//! wire
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Header views: one `repr(C)` struct a header, loaded and stored as a whole.
+//!
+//! Fields hold the bytes of the packet as they are (network byte order); methods give and take host
+//! order where a number is meant. VERIFIER: one bounds check and one aligned read a header is what
+//! the verifier follows; reading field by field is not.
+
+mod eth;
+mod ipv4;
+mod transport;
+
+pub use eth::{ETHERTYPE_IPV4, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Eth, Mac, Vlan};
+pub use ipv4::{Ipv4, PROTO_TCP, PROTO_UDP};
+pub use transport::{Ports, Tcp, Udp};

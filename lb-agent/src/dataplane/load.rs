@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From the object embedded in the binary to a verified program in the kernel.
+
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use lb_common::abi::{MAX_CONNS, maps};
+
+use super::{DataplaneError, ProgramInfo};
+
+/// The object that `cargo xtask build` compiles; empty in a debug build without the BPF toolchain.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xlvs.bpf.o"));
+
+/// False in a debug build without the BPF toolchain.
+pub fn embedded_object_present() -> bool {
+    !OBJECT.is_empty()
+}
+
+/// Capacities that are fixed when the maps are created.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// Connections kept; beyond it the least recently used one is forgotten.
+    pub max_conns: u32,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            max_conns: MAX_CONNS,
+        }
+    }
+}
+
+/// Creates the maps and has the program verified. Attaches nothing.
+pub(super) fn load(options: &LoadOptions) -> Result<(Ebpf, ProgramInfo), DataplaneError> {
+    if !embedded_object_present() {
+        return Err(DataplaneError::NoObject);
+    }
+    // The program has no CO-RE relocations, so the kernel's BTF (tens of milliseconds to read) is
+    // not needed.
+    let mut ebpf = EbpfLoader::new()
+        .btf(None)
+        .map_max_entries(maps::CONNS, options.max_conns)
+        .load(OBJECT)?;
+    let xdp = program(&mut ebpf)?;
+    xdp.load()?;
+    let info = xdp.info()?;
+    let info = ProgramInfo {
+        verified_instructions: info.verified_instruction_count(),
+        translated_bytes: info.size_translated(),
+    };
+    Ok((ebpf, info))
+}
+
+/// The XDP program of a loaded object.
+pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
+    Ok(ebpf
+        .program_mut(maps::PROGRAM)
+        .ok_or(DataplaneError::Missing("program xlvs"))?
+        .try_into()?)
+}
+
+/// Room for the frame that a test run gives back; the program never makes a frame longer.
+const TEST_RUN_ROOM: usize = 2048;
+
+/// See `Dataplane::test_run`.
+pub(super) fn test_run(ebpf: &mut Ebpf, frame: &[u8]) -> Result<(u32, Vec<u8>), DataplaneError> {
+    let xdp = program(ebpf)?;
+    let mut out = vec![0; frame.len().max(TEST_RUN_ROOM)];
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        data_out: Some(&mut out),
+        ..TestRunOptions::default()
+    };
+    let result = xdp.test_run(options)?;
+    out.truncate(result.data_size_out as usize);
+    Ok((result.return_value, out))
+}

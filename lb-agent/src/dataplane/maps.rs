@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Typed handles to the program's maps, and the writing of planned operations.
+
+#![allow(
+    unsafe_code,
+    reason = "one bridge from bytemuck's Pod to aya's, see `Abi`"
+)]
+
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use lb_common::abi::{Dest, Link, Member, Service, ServiceKey, Traffic, maps as names};
+
+use super::DataplaneError;
+use super::plan::Op;
+
+/// A value whose bytes go to the kernel as they are.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Abi<T: bytemuck::Pod>(pub(super) T);
+
+// SAFETY: aya::Pod asks for what bytemuck::Pod has proven: any bytes are valid, no padding.
+unsafe impl<T: bytemuck::Pod> aya::Pod for Abi<T> {}
+
+pub(super) struct Maps {
+    services: HashMap<MapData, Abi<ServiceKey>, Abi<Service>>,
+    members: Array<MapData, Abi<Member>>,
+    cursors: Array<MapData, u64>,
+    dests: Array<MapData, Abi<Dest>>,
+    links: Array<MapData, Abi<Link>>,
+    verdicts: PerCpuArray<MapData, u64>,
+    dest_traffic: PerCpuArray<MapData, Abi<Traffic>>,
+    service_traffic: PerCpuArray<MapData, Abi<Traffic>>,
+}
+
+impl Maps {
+    /// Opens the maps of a loaded object.
+    pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, DataplaneError> {
+        Ok(Self {
+            services: open(ebpf, names::SERVICES)?,
+            members: open(ebpf, names::MEMBERS)?,
+            cursors: open(ebpf, names::CURSORS)?,
+            dests: open(ebpf, names::DESTS)?,
+            links: open(ebpf, names::LINKS)?,
+            verdicts: open(ebpf, names::VERDICTS)?,
+            dest_traffic: open(ebpf, names::DEST_TRAFFIC)?,
+            service_traffic: open(ebpf, names::SERVICE_TRAFFIC)?,
+        })
+    }
+
+    /// Performs planned operations in their order, which is what keeps changes atomic.
+    pub(super) fn perform(&mut self, ops: &[Op]) -> Result<(), DataplaneError> {
+        for op in ops {
+            let (map, done) = self.perform_one(op);
+            done.map_err(|source| DataplaneError::Map { map, source })?;
+        }
+        Ok(())
+    }
+
+    fn perform_one(&mut self, op: &Op) -> (&'static str, Result<(), MapError>) {
+        match op {
+            Op::PutLink { ifindex, row } => (names::LINKS, self.links.set(*ifindex, Abi(*row), 0)),
+            Op::PutDest { id, row } => (names::DESTS, self.dests.set(*id, Abi(*row), 0)),
+            Op::PutMembers { first, rows } => {
+                let put = (*first..)
+                    .zip(rows)
+                    .try_for_each(|(index, row)| self.members.set(index, Abi(*row), 0));
+                (names::MEMBERS, put)
+            }
+            Op::PutCursor { service, cursor } => {
+                (names::CURSORS, self.cursors.set(*service, *cursor, 0))
+            }
+            Op::PutService { key, row } => (
+                names::SERVICES,
+                self.services.insert(Abi(*key), Abi(*row), 0),
+            ),
+            Op::RemoveService { key } => (names::SERVICES, self.services.remove(&Abi(*key))),
+            Op::ZeroDestTraffic { id } => (names::DEST_TRAFFIC, zero(&mut self.dest_traffic, *id)),
+            Op::ZeroServiceTraffic { id } => {
+                (names::SERVICE_TRAFFIC, zero(&mut self.service_traffic, *id))
+            }
+        }
+    }
+
+    /// One verdict's counter, summed over CPUs.
+    pub(super) fn verdict(&self, code: u32) -> Result<u64, DataplaneError> {
+        let per_cpu = self
+            .verdicts
+            .get(&code, 0)
+            .map_err(|source| DataplaneError::Map {
+                map: names::VERDICTS,
+                source,
+            })?;
+        Ok(per_cpu.iter().sum())
+    }
+
+    /// One real server's counters, summed over CPUs.
+    pub(super) fn dest_traffic(&self, id: u32) -> Result<Traffic, DataplaneError> {
+        sum(&self.dest_traffic, names::DEST_TRAFFIC, id)
+    }
+
+    /// One service's counters, summed over CPUs.
+    pub(super) fn service_traffic(&self, id: u32) -> Result<Traffic, DataplaneError> {
+        sum(&self.service_traffic, names::SERVICE_TRAFFIC, id)
+    }
+}
+
+/// Takes a map out of the object and checks that it is of the expected kind.
+fn open<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, DataplaneError>
+where
+    M: TryFrom<Map, Error = MapError>,
+{
+    let map = ebpf.take_map(name).ok_or(DataplaneError::Missing(name))?;
+    M::try_from(map).map_err(|source| DataplaneError::Map { map: name, source })
+}
+
+fn zero(map: &mut PerCpuArray<MapData, Abi<Traffic>>, id: u32) -> Result<(), MapError> {
+    let values: Vec<_> = map
+        .get(&id, 0)?
+        .iter()
+        .map(|_| Abi(Traffic::default()))
+        .collect();
+    let values = aya::maps::PerCpuValues::try_from(values).map_err(MapError::IoError)?;
+    map.set(id, values, 0)
+}
+
+fn sum(
+    map: &PerCpuArray<MapData, Abi<Traffic>>,
+    name: &'static str,
+    id: u32,
+) -> Result<Traffic, DataplaneError> {
+    let per_cpu = map
+        .get(&id, 0)
+        .map_err(|source| DataplaneError::Map { map: name, source })?;
+    Ok(per_cpu
+        .iter()
+        .fold(Traffic::default(), |sum, Abi(cpu)| Traffic {
+            conns: sum.conns + cpu.conns,
+            in_packets: sum.in_packets + cpu.in_packets,
+            in_bytes: sum.in_bytes + cpu.in_bytes,
+        }))
+}

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Tests of the plan: its operations are performed on plain collections, and what a packet would
+//! see is looked at after each of them.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::model::ForwardMethod;
+
+/// The maps, as collections.
+#[derive(Default)]
+struct Maps {
+    services: HashMap<ServiceKey, Service>,
+    members: HashMap<u32, Member>,
+    dests: HashMap<u32, Dest>,
+}
+
+impl Maps {
+    fn perform(&mut self, op: &Op) {
+        match op {
+            Op::PutDest { id, row } => {
+                self.dests.insert(*id, *row);
+            }
+            Op::PutMembers { first, rows } => {
+                self.members.extend((*first..).zip(rows.iter().copied()));
+            }
+            Op::PutService { key, row } => {
+                self.services.insert(*key, *row);
+            }
+            Op::RemoveService { key } => {
+                self.services
+                    .remove(key)
+                    .expect("only what is there is removed");
+            }
+            Op::PutCursor { .. }
+            | Op::PutLink { .. }
+            | Op::ZeroDestTraffic { .. }
+            | Op::ZeroServiceTraffic { .. } => {}
+        }
+    }
+
+    /// What a packet to `service` sees: servers with weights in scheduling order.
+    fn view(&self, id: ServiceId) -> Option<Vec<(SocketAddrV4, u32)>> {
+        let row = self.services.get(&key(id))?;
+        Some(
+            (row.first_member..row.first_member + row.members)
+                .map(|index| {
+                    let member = self.members[&index];
+                    let dest = self.dests[&member.dest];
+                    assert_ne!(
+                        dest.flags & DEST_PRESENT,
+                        0,
+                        "a listed server must be present"
+                    );
+                    assert_eq!(dest.service, row.id);
+                    (
+                        SocketAddrV4::new(dest.addr.into(), u16::from_be_bytes(dest.port)),
+                        member.weight,
+                    )
+                })
+                .collect(),
+        )
+    }
+}
+
+fn service(n: u8) -> ServiceId {
+    ServiceId {
+        addr: Ipv4Addr::new(10, 0, 0, n),
+        port: 80,
+        protocol: Protocol::Tcp,
+    }
+}
+
+fn server(n: u8) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, n), 80)
+}
+
+fn desired_service(
+    n: u8,
+    servers: impl IntoIterator<Item = (SocketAddrV4, u32)>,
+) -> DesiredService {
+    DesiredService {
+        id: service(n),
+        scheduler: Scheduler::Wrr,
+        method: ForwardMethod::Dr,
+        servers: servers
+            .into_iter()
+            .map(|(addr, weight)| DesiredServer { addr, weight })
+            .collect(),
+    }
+}
+
+fn wanted(services: &[(u8, &[(u8, u32)])]) -> Desired {
+    let services = services
+        .iter()
+        .map(|(n, servers)| desired_service(*n, servers.iter().map(|(s, w)| (server(*s), *w))))
+        .collect();
+    Desired { services }
+}
+
+fn seconds(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+#[test]
+fn new_servers_stand_before_older_ones() {
+    let (mut plan, mut maps) = (Plan::default(), Maps::default());
+    for op in plan
+        .apply(&wanted(&[(1, &[(1, 3), (2, 2)])]), seconds(0))
+        .unwrap()
+    {
+        maps.perform(&op);
+    }
+    assert_eq!(
+        maps.view(service(1)).unwrap(),
+        [(server(2), 2), (server(1), 3)]
+    );
+    for op in plan
+        .apply(&wanted(&[(1, &[(1, 3), (2, 5), (3, 1)])]), seconds(1))
+        .unwrap()
+    {
+        maps.perform(&op);
+    }
+    assert_eq!(
+        maps.view(service(1)).unwrap(),
+        [(server(3), 1), (server(2), 5), (server(1), 3)]
+    );
+}
+
+#[test]
+fn nothing_to_do_means_no_operation() {
+    let mut plan = Plan::default();
+    let want = wanted(&[(1, &[(1, 3), (2, 2)]), (2, &[])]);
+    assert!(!plan.apply(&want, seconds(0)).unwrap().is_empty());
+    assert_eq!(plan.apply(&want, seconds(1)).unwrap(), []);
+}
+
+#[test]
+fn server_that_comes_back_keeps_row_and_generation() {
+    let mut plan = Plan::default();
+    plan.apply(&wanted(&[(1, &[(1, 1), (2, 1)])]), seconds(0))
+        .unwrap();
+    let before = plan.dests[&(service(1), server(1))].clone();
+    plan.apply(&wanted(&[(1, &[(2, 1)])]), seconds(1)).unwrap();
+    assert_eq!(
+        plan.dests[&(service(1), server(1))].row.flags & DEST_PRESENT,
+        0
+    );
+    plan.apply(&wanted(&[(1, &[(1, 1), (2, 1)])]), seconds(2))
+        .unwrap();
+    let after = &plan.dests[&(service(1), server(1))];
+    assert_eq!((before.id, before.row), (after.id, after.row));
+}
+
+#[test]
+fn next_hops_are_written_once() {
+    let mut plan = Plan::default();
+    plan.apply(&wanted(&[(1, &[(1, 1), (2, 1)])]), seconds(0))
+        .unwrap();
+    let hop = NextHopRow {
+        ifindex: 7,
+        mac: Some([2, 0, 0, 0, 0, 1]),
+    };
+    let known = |addr: Ipv4Addr| (addr == *server(1).ip()).then_some(hop);
+    assert_eq!(plan.route(known).len(), 1);
+    assert_eq!(plan.route(known), []);
+    assert_eq!(
+        plan.next_hop(service(1), server(1)),
+        Some(Mac::new([2, 0, 0, 0, 0, 1]))
+    );
+    assert_eq!(plan.next_hop(service(1), server(2)), None);
+    assert_eq!(plan.route(|_| None).len(), 1);
+}
+
+#[test]
+fn limits_are_named() {
+    let mut plan = Plan::default();
+    let servers = (0..=MAX_SERVICE_DESTS)
+        .map(|n| (SocketAddrV4::new(Ipv4Addr::from(0x0a01_0000 + n), 80), 1));
+    let want = Desired {
+        services: vec![desired_service(1, servers)],
+    };
+    assert_eq!(
+        plan.apply(&want, seconds(0)),
+        Err(PlanError::TooManyServiceDests(service(1)))
+    );
+}
+
+#[test]
+fn retired_ranges_rest_and_return_whole() {
+    let mut ranges = Ranges::default();
+    let a = ranges.allocate(10).unwrap();
+    let b = ranges.allocate(5).unwrap();
+    assert_ne!(a, b);
+    ranges.retire(a, 10, seconds(0));
+    ranges.retire(b, 5, seconds(0));
+    ranges.reclaim(Duration::from_millis(999));
+    assert_eq!(ranges.allocate(10), Some(15));
+    ranges.retire(15, 10, seconds(1));
+    ranges.reclaim(seconds(3));
+    assert_eq!(ranges.free, BTreeMap::from([(0, MAX_MEMBERS)]));
+}
+
+fn any_wanted() -> impl Strategy<Value = Desired> {
+    let servers = prop::collection::btree_map(1u8..6, 0u32..4, 0..5);
+    prop::collection::btree_map(1u8..4, servers, 0..3).prop_map(|services| Desired {
+        services: services
+            .into_iter()
+            .map(|(n, servers)| {
+                desired_service(n, servers.into_iter().map(|(n, w)| (server(n), w)))
+            })
+            .collect(),
+    })
+}
+
+proptest! {
+    /// After every single operation each service shows its whole old list or its whole new one.
+    #[test]
+    fn no_packet_sees_half_of_a_change(steps in prop::collection::vec((any_wanted(), 0u64..3), 1..12)) {
+        let (mut plan, mut maps) = (Plan::default(), Maps::default());
+        let mut now = seconds(0);
+        for (want, pause) in steps {
+            now += seconds(pause);
+            let before: HashMap<_, _> = (1..4).map(|n| (n, maps.view(service(n)))).collect();
+            let ops = plan.apply(&want, now).unwrap();
+            let mut after = Maps {
+                services: maps.services.clone(),
+                members: maps.members.clone(),
+                dests: maps.dests.clone(),
+            };
+            ops.iter().for_each(|op| after.perform(op));
+            for op in &ops {
+                maps.perform(op);
+                for n in 1..4 {
+                    let seen = maps.view(service(n));
+                    prop_assert!(seen == before[&n] || seen == after.view(service(n)));
+                }
+            }
+            for service in &want.services {
+                let mut seen = maps.view(service.id).unwrap();
+                let mut wanted: Vec<_> =
+                    service.servers.iter().map(|s| (s.addr, s.weight)).collect();
+                seen.sort();
+                wanted.sort();
+                prop_assert_eq!(seen, wanted);
+            }
+            prop_assert_eq!(maps.services.len(), want.services.len());
+        }
+    }
+}

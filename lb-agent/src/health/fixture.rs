@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Virtual servers, real servers and checks for this room's tests, with keepalived's defaults.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use crate::config::model::{
+    ForwardMethod, Protocol, RealServer, Scheduler, ServiceId, TcpCheck, VirtualServer,
+};
+
+pub(crate) fn check(target: SocketAddrV4) -> TcpCheck {
+    TcpCheck {
+        target,
+        source: None,
+        bind_if: None,
+        connect_timeout: Duration::from_secs(5),
+        fwmark: 0,
+        retry: 1,
+        delay_before_retry: Duration::from_secs(1),
+        delay_loop: Duration::from_mins(1),
+        warmup: Duration::from_mins(1),
+        alpha: false,
+        log_all_failures: false,
+    }
+}
+
+pub(crate) fn real_server(addr: SocketAddrV4) -> RealServer {
+    RealServer {
+        addr,
+        weight: 1,
+        inhibit_on_failure: false,
+        checks: vec![check(addr)],
+    }
+}
+
+pub(crate) fn service(n: u8) -> ServiceId {
+    ServiceId {
+        addr: Ipv4Addr::new(198, 51, 100, n),
+        port: 80,
+        protocol: Protocol::Tcp,
+    }
+}
+
+pub(crate) fn virtual_server(n: u8, real_servers: Vec<RealServer>) -> VirtualServer {
+    VirtualServer {
+        id: service(n),
+        scheduler: Scheduler::Rr,
+        method: ForwardMethod::Dr,
+        persistence_timeout: None,
+        real_servers,
+    }
+}
+
+pub(crate) fn server(n: u8) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, n), 80)
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A small world to send frames into, run by two executors at once: the pipeline on the host and
+//! the loaded program under BPF_PROG_TEST_RUN. Whatever a case does is done to both, and both must
+//! agree.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use lb_agent::config::model::{ForwardMethod, Protocol, Scheduler, ServiceId};
+use lb_agent::dataplane::plan::{NextHopRow, Op, Plan};
+use lb_agent::dataplane::{Dataplane, DataplaneError, LoadOptions, TrafficCounts};
+use lb_agent::health::{Desired, DesiredServer, DesiredService};
+use lb_common::abi::Link;
+use lb_common::verdict::{Fate, Verdict};
+use lb_common::wire::Mac;
+
+use crate::frames::DIRECTOR_MAC;
+use crate::host::HostTables;
+
+/// The interface that BPF_PROG_TEST_RUN pretends frames came in by: loopback.
+pub(crate) const INGRESS: u32 = 1;
+
+/// Another interface of the director.
+pub(crate) const OTHER: u32 = 77;
+pub(crate) const OTHER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xd2];
+
+pub(crate) const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 1), 80);
+
+/// Real server `n`.
+pub(crate) fn server(n: u8) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, n), 80)
+}
+
+/// The MAC of real server `n`.
+pub(crate) fn server_mac(n: u8) -> [u8; 6] {
+    [2, 0, 0, 0, 1, n]
+}
+
+pub(crate) fn service(protocol: Protocol) -> ServiceId {
+    ServiceId {
+        addr: *VIP.ip(),
+        port: VIP.port(),
+        protocol,
+    }
+}
+
+/// Both executors.
+pub(crate) struct Lab {
+    pub(crate) host: HostTables,
+    host_plan: Plan,
+    kernel: Option<Dataplane>,
+    now: Duration,
+}
+
+impl Lab {
+    /// A director with `DIRECTOR_MAC` and a service at `VIP` with these servers and weights.
+    pub(crate) fn with_servers(protocol: Protocol, servers: &[(u8, u32)]) -> Self {
+        let mut lab = Self {
+            host: HostTables::default(),
+            host_plan: Plan::default(),
+            kernel: load_kernel(),
+            now: Duration::ZERO,
+        };
+        lab.know_link(INGRESS, DIRECTOR_MAC);
+        lab.know_link(OTHER, OTHER_MAC);
+        lab.set_servers(protocol, servers);
+        lab.route(|addr| {
+            let n = addr.octets()[3];
+            Some(NextHopRow {
+                ifindex: INGRESS,
+                mac: Some(server_mac(n)),
+            })
+        });
+        lab
+    }
+
+    fn know_link(&mut self, ifindex: u32, mac: [u8; 6]) {
+        let row = Link {
+            mac: Mac::new(mac),
+            known: 1,
+            zero: 0,
+        };
+        self.host.perform(&Op::PutLink { ifindex, row });
+        if let Some(kernel) = &mut self.kernel {
+            kernel.know_link("test", ifindex, mac).unwrap();
+        }
+    }
+
+    /// Replaces the server list of the service at `VIP`.
+    pub(crate) fn set_servers(&mut self, protocol: Protocol, servers: &[(u8, u32)]) {
+        let servers = servers
+            .iter()
+            .map(|(n, weight)| DesiredServer {
+                addr: server(*n),
+                weight: *weight,
+            })
+            .collect();
+        let service = DesiredService {
+            id: service(protocol),
+            scheduler: Scheduler::Wrr,
+            method: ForwardMethod::Dr,
+            servers,
+        };
+        self.apply(&Desired {
+            services: vec![service],
+        });
+    }
+
+    pub(crate) fn apply(&mut self, wanted: &Desired) {
+        self.now += Duration::from_secs(2);
+        for op in self.host_plan.apply(wanted, self.now).unwrap() {
+            self.host.perform(&op);
+        }
+        if let Some(kernel) = &mut self.kernel {
+            kernel.apply(wanted, self.now).unwrap();
+        }
+    }
+
+    pub(crate) fn route(&mut self, lookup: impl Fn(Ipv4Addr) -> Option<NextHopRow>) {
+        for op in self.host_plan.route(&lookup) {
+            self.host.perform(&op);
+        }
+        if let Some(kernel) = &mut self.kernel {
+            kernel.route(lookup).unwrap();
+        }
+    }
+
+    /// Sends a frame; both executors must come to the same verdict and the same frame.
+    pub(crate) fn send(&mut self, frame: &[u8]) -> (Verdict, Vec<u8>) {
+        let (verdict, after) = self.host.run(frame, INGRESS);
+        if let Some(kernel) = &mut self.kernel
+            && frame.len() >= MIN_TEST_RUN
+        {
+            let before = kernel.stats().unwrap().verdicts;
+            let (code, kernel_frame) = kernel.test_run(frame).unwrap();
+            let counted = kernel.stats().unwrap().verdicts;
+            let seen: Vec<_> = counted
+                .iter()
+                .filter(|(name, n)| before[*name] != **n)
+                .collect();
+            assert_eq!(
+                seen,
+                [(&verdict.name(), &(before[verdict.name()] + 1))],
+                "one verdict, the host's"
+            );
+            assert_eq!(code, xdp_code(verdict), "XDP code of {verdict:?}");
+            assert_eq!(kernel_frame, after, "frame after {verdict:?}");
+        }
+        (verdict, after)
+    }
+
+    /// Sends a frame that must be forwarded; the number of the server it went to.
+    pub(crate) fn forward(&mut self, frame: &[u8]) -> u8 {
+        let (verdict, after) = self.send(frame);
+        assert_eq!(verdict, Verdict::Transmit);
+        after[5]
+    }
+
+    /// Counters of the service at `VIP` and of its servers, from both executors.
+    pub(crate) fn traffic(
+        &self,
+        protocol: Protocol,
+    ) -> (TrafficCounts, BTreeMap<u8, TrafficCounts>) {
+        let id = service(protocol);
+        let host_service = self.host_plan.services().find(|(s, _)| *s == id).unwrap().1;
+        let host_servers: BTreeMap<u8, TrafficCounts> = self
+            .host_plan
+            .servers(id)
+            .map(|(server, dest)| {
+                let counts = self
+                    .host
+                    .dest_traffic
+                    .borrow()
+                    .get(&dest)
+                    .copied()
+                    .unwrap_or_default();
+                (server.ip().octets()[3], counts.into())
+            })
+            .collect();
+        let service_counts: TrafficCounts = self
+            .host
+            .service_traffic
+            .borrow()
+            .get(&host_service)
+            .copied()
+            .unwrap_or_default()
+            .into();
+        if let Some(kernel) = &self.kernel {
+            let stats = kernel.stats().unwrap();
+            let stats = stats.services.iter().find(|s| s.service == id).unwrap();
+            let servers: BTreeMap<_, _> = stats
+                .servers
+                .iter()
+                .map(|s| (s.server.ip().octets()[3], s.counts))
+                .collect();
+            assert_eq!(
+                (stats.counts, servers),
+                (service_counts, host_servers.clone())
+            );
+        }
+        (service_counts, host_servers)
+    }
+}
+
+/// BPF_PROG_TEST_RUN refuses frames without a whole Ethernet header.
+const MIN_TEST_RUN: usize = 14;
+
+fn xdp_code(verdict: Verdict) -> u32 {
+    match (verdict, verdict.fate()) {
+        (Verdict::Redirect, _) => 4,
+        (_, Fate::Forward) => 3,
+        (_, Fate::Pass) => 2,
+        (_, Fate::Drop) => 1,
+    }
+}
+
+/// The program in the kernel, where this process may load it.
+fn load_kernel() -> Option<Dataplane> {
+    match Dataplane::load(&LoadOptions { max_conns: 4096 }) {
+        Ok(kernel) => Some(kernel),
+        Err(DataplaneError::NoObject) => {
+            eprintln!(
+                "skipped (kernel half): no packet program in this build (run: cargo xtask test)"
+            );
+            None
+        }
+        Err(err) if !nix::unistd::geteuid().is_root() => {
+            eprintln!("skipped (kernel half): needs root (run: cargo xtask test): {err}");
+            None
+        }
+        Err(err) => panic!("{err}: {err:?}"),
+    }
+}

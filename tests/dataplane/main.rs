@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Packet cases, each run twice: by the pipeline on the host and by the loaded program in the
+//! kernel (BPF_PROG_TEST_RUN), which must agree on verdict, XDP code, frame and counters.
+
+mod frames;
+mod host;
+mod lab;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use lb_agent::config::model::Protocol;
+use lb_agent::dataplane::plan::NextHopRow;
+use lb_agent::health::Desired;
+use lb_common::verdict::Verdict;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use frames::{DIRECTOR_MAC, Segment, assert_direct_routed, ping, udp};
+use lab::{INGRESS, Lab, OTHER, OTHER_MAC, VIP, server_mac};
+
+fn syn(port: u16) -> Vec<u8> {
+    Segment::tcp(port, VIP, "S").frame()
+}
+
+fn ack(port: u16) -> Vec<u8> {
+    Segment::tcp(port, VIP, "A").frame()
+}
+
+#[test]
+fn syn_goes_to_a_real_server_by_direct_routing() {
+    let mut lab = Lab::with_servers(Protocol::Tcp, &[(1, 1)]);
+    let frame = syn(40000);
+    let (verdict, after) = lab.send(&frame);
+    assert_eq!(verdict, Verdict::Transmit);
+    assert_direct_routed(&frame, &after, server_mac(1), DIRECTOR_MAC);
+}
+
+#[test]
+fn server_behind_another_interface_is_redirected() {
+    let mut lab = Lab::with_servers(Protocol::Tcp, &[(1, 1)]);
+    lab.route(|_| {
+        Some(NextHopRow {
+            ifindex: OTHER,
+            mac: Some(server_mac(1)),
+        })
+    });
+    let frame = syn(40000);
+    let (verdict, after) = lab.send(&frame);
+    assert_eq!(verdict, Verdict::Redirect);
+    assert_direct_routed(&frame, &after, server_mac(1), OTHER_MAC);
+}
+
+#[test]
+fn wrr_shares_connections_in_the_order_of_ipvs() {
+    let mut lab = Lab::with_servers(Protocol::Tcp, &[(1, 3), (2, 2), (3, 1)]);
+    let order: Vec<u8> = (0..12).map(|n| lab.forward(&syn(40000 + n))).collect();
+    assert_eq!(order, [3, 2, 1, 1, 2, 1, 3, 2, 1, 1, 2, 1]);
+    let (service, servers) = lab.traffic(Protocol::Tcp);
+    assert_eq!(
+        (service.conns, service.in_packets, service.in_bytes),
+        (12, 12, 12 * 40)
+    );
+    let conns: Vec<u64> = servers.values().map(|counts| counts.conns).collect();
+    assert_eq!(conns, [6, 4, 2]);
+}
+
+#[test]
+fn packets_of_a_connection_follow_it() {
+    let mut lab = Lab::with_servers(Protocol::Tcp, &[(1, 1), (2, 1), (3, 1)]);
+    let chosen: BTreeMap<u16, u8> = (0..9).map(|n| (n, lab.forward(&syn(40000 + n)))).collect();
+    for (n, server) in &chosen {
+        for flags in ["A", "FA", "A"] {
+            let frame = Segment::tcp(40000 + n, VIP, flags).frame();
+            assert_eq!(lab.forward(&frame), *server);
+        }
+    }
+    assert_eq!(lab.traffic(Protocol::Tcp).0.conns, 9);
+}
+
+#[test]
+fn repeated_syn_stays_with_its_server() {
+    let mut lab = Lab::with_servers(Protocol::Tcp, &[(1, 1), (2, 1)]);
+    let first = lab.forward(&syn(40000));
+    assert_eq!(lab.forward(&syn(40000)), first);
+    assert_eq!(lab.traffic(Protocol::Tcp).0.conns, 1);
+}
+
+#[test]
+fn reused_port_of_a_closing_connection_is_scheduled_at_once() {
+    let mut lab = Lab::with_servers(Protocol::Tcp, &[(1, 1), (2, 1)]);
+    let first = lab.forward(&syn(40000));
+    lab.forward(&ack(40000));
+    lab.forward(&Segment::tcp(40000, VIP, "FA").frame());
+    assert_ne!(lab.forward(&syn(40000)), first);
+    assert_eq!(lab.traffic(Protocol::Tcp).0.conns, 2);
+}
+
+#[test]
+fn weight_0_drains() {
+    let mut lab = Lab::with_servers(Protocol::Tcp, &[(1, 1), (2, 1)]);
+    let first = lab.forward(&syn(40000));
+    let other = 3 - first;
+    lab.set_servers(Protocol::Tcp, &[(first, 0), (other, 1)]);
+    assert_eq!(lab.forward(&ack(40000)), first, "an old connection goes on");
+    for n in 1..9 {
+        assert_eq!(lab.forward(&syn(40000 + n)), other, "new ones go elsewhere");
+    }
+}
+
+#[test]
+fn removed_server_loses_its_connections_and_a_new_syn_finds_another() {
+    let mut lab = Lab::with_servers(Protocol::Tcp, &[(1, 1), (2, 1)]);
+    let first = lab.forward(&syn(40000));
+    let other = 3 - first;
+    lab.set_servers(Protocol::Tcp, &[(other, 1)]);
+    assert_eq!(lab.send(&ack(40000)).0, Verdict::DropDestGone);
+    assert_eq!(lab.forward(&syn(40000)), other);
+    lab.set_servers(Protocol::Tcp, &[(first, 1), (other, 1)]);
+    assert_eq!(lab.forward(&ack(40000)), other);
+}
+
+#[test]
+fn datagrams_follow_their_flow_and_leave_a_removed_server_at_once() {
+    let mut lab = Lab::with_servers(Protocol::Udp, &[(1, 1), (2, 1)]);
+    let first = lab.forward(&udp(40000, VIP, b"a"));
+    assert_eq!(lab.forward(&udp(40000, VIP, b"b")), first);
+    lab.set_servers(Protocol::Udp, &[(3 - first, 1)]);
+    lab.route(|addr| {
+        Some(NextHopRow {
+            ifindex: INGRESS,
+            mac: Some(server_mac(addr.octets()[3])),
+        })
+    });
+    assert_eq!(lab.forward(&udp(40000, VIP, b"c")), 3 - first);
+}
+
+#[test]
+fn idle_connection_is_forgotten_after_its_timeout() {
+    let mut lab = Lab::with_servers(Protocol::Tcp, &[(1, 1)]);
+    lab.host.now_ns.set(1_000);
+    assert_eq!(lab.host.run(&syn(40000), INGRESS).0, Verdict::Transmit);
+    assert_eq!(lab.host.run(&ack(40000), INGRESS).0, Verdict::Transmit);
+    lab.host.now_ns.set(1_000 + 900_000_000_000);
+    assert_eq!(lab.host.run(&ack(40000), INGRESS).0, Verdict::Transmit);
+    lab.host.now_ns.set(1_001 + 1_800_000_000_000);
+    assert_eq!(
+        lab.host.run(&ack(40000), INGRESS).0,
+        Verdict::PassNoConnection
+    );
+    lab.apply(&Desired::default());
+}
+
+#[test]
+fn vlan_tags_are_looked_through_and_kept() {
+    let mut lab = Lab::with_servers(Protocol::Tcp, &[(1, 1)]);
+    for (n, vlans) in [vec![100], vec![200, 300]].into_iter().enumerate() {
+        let segment = Segment {
+            vlans,
+            ..Segment::tcp(40000 + n as u16, VIP, "S")
+        };
+        let frame = segment.frame();
+        let (verdict, after) = lab.send(&frame);
+        assert_eq!(verdict, Verdict::Transmit);
+        assert_direct_routed(&frame, &after, server_mac(1), DIRECTOR_MAC);
+    }
+}
+
+#[test]
+fn ip_options_and_ethernet_padding_are_no_obstacle() {
+    let mut lab = Lab::with_servers(Protocol::Tcp, &[(1, 1)]);
+    // Router alert: header length 24, checksum made anew.
+    let mut frame = syn(40000);
+    frame.splice(34..34, [0x94, 0x04, 0, 0]);
+    frame[14] = 0x46;
+    let total = u16::from_be_bytes([frame[16], frame[17]]) + 4;
+    frame[16..18].copy_from_slice(&total.to_be_bytes());
+    frame[24..26].fill(0);
+    let check = lb_common::csum::finish(lb_common::csum::sum(&frame[14..38], 0));
+    frame[24..26].copy_from_slice(&check.to_ne_bytes());
+    assert_eq!(lab.send(&frame).0, Verdict::Transmit);
+    let mut padded = syn(40001);
+    padded.extend([0; 6]);
+    assert_eq!(lab.send(&padded).0, Verdict::Transmit);
+    assert_eq!(lab.traffic(Protocol::Tcp).0.in_bytes, 44 + 40);
+}
+
+/// Frames that are not ours, or not fit to be forwarded, each with its verdict.
+#[test]
+fn every_other_packet_has_its_reason() {
+    let mut lab = Lab::with_servers(Protocol::Tcp, &[(1, 1)]);
+    let mut cases: Vec<(&str, Vec<u8>, Verdict)> = vec![
+        (
+            "ACK of nothing known",
+            ack(40000),
+            Verdict::PassNoConnection,
+        ),
+        (
+            "RST of nothing known",
+            Segment::tcp(1, VIP, "R").frame(),
+            Verdict::PassNoConnection,
+        ),
+        (
+            "other port",
+            Segment::tcp(1, with_port(81), "S").frame(),
+            Verdict::PassNoService,
+        ),
+        ("other protocol", udp(1, VIP, b""), Verdict::PassNoService),
+        ("ping", ping(*VIP.ip()), Verdict::PassOtherProtocol),
+        (
+            "TTL 1",
+            Segment {
+                ttl: 1,
+                ..Segment::tcp(2, VIP, "S")
+            }
+            .frame(),
+            Verdict::DropTtlExpired,
+        ),
+        (
+            "TTL 0",
+            Segment {
+                ttl: 0,
+                ..Segment::tcp(3, VIP, "S")
+            }
+            .frame(),
+            Verdict::DropTtlExpired,
+        ),
+    ];
+    let mut changed = |what, verdict, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut frame = syn(50000);
+        change(&mut frame);
+        cases.push((what, frame, verdict));
+    };
+    changed("ARP", Verdict::PassNotIpv4, &|f| {
+        f[12..14].copy_from_slice(&[0x08, 0x06])
+    });
+    changed("IPv6", Verdict::PassNotIpv4, &|f| {
+        f[12..14].copy_from_slice(&[0x86, 0xdd])
+    });
+    changed("other host's MAC", Verdict::PassOtherHost, &|f| f[5] ^= 1);
+    changed("broadcast", Verdict::PassOtherHost, &|f| f[..6].fill(0xff));
+    changed("more fragments", Verdict::PassFragment, &|f| f[20] = 0x20);
+    changed("later fragment", Verdict::PassFragment, &|f| f[21] = 0x10);
+    changed("version 6", Verdict::DropMalformedIpv4, &|f| f[14] = 0x65);
+    changed("header length 16", Verdict::DropMalformedIpv4, &|f| {
+        f[14] = 0x44
+    });
+    changed("header beyond datagram", Verdict::DropMalformedIpv4, &|f| {
+        f[14] = 0x4f
+    });
+    changed("total length 19", Verdict::DropMalformedIpv4, &|f| {
+        f[16..18].copy_from_slice(&[0, 19])
+    });
+    changed("longer than frame", Verdict::DropMalformedIpv4, &|f| {
+        f[16] = 2
+    });
+    changed("frame ends in IPv4", Verdict::DropMalformedIpv4, &|f| {
+        f.truncate(30)
+    });
+    changed(
+        "frame ends after Ethernet",
+        Verdict::DropMalformedIpv4,
+        &|f| f.truncate(14),
+    );
+    changed(
+        "frame ends in Ethernet",
+        Verdict::DropTruncatedFrame,
+        &|f| f.truncate(13),
+    );
+    changed("frame ends in VLAN", Verdict::DropTruncatedFrame, &|f| {
+        f[12..14].copy_from_slice(&[0x81, 0x00]);
+        f.truncate(16);
+    });
+    changed(
+        "datagram ends in TCP",
+        Verdict::DropTruncatedTransport,
+        &|f| {
+            f[16..18].copy_from_slice(&39u16.to_be_bytes());
+        },
+    );
+    changed(
+        "datagram ends in UDP",
+        Verdict::DropTruncatedTransport,
+        &|f| {
+            f[23] = 17;
+            f[16..18].copy_from_slice(&27u16.to_be_bytes());
+        },
+    );
+    for (what, frame, verdict) in cases {
+        let (seen, after) = lab.send(&frame);
+        assert_eq!(seen, verdict, "{what}");
+        assert_eq!(after, frame, "{what}: not to be touched");
+    }
+}
+
+#[test]
+fn service_without_usable_server_leaves_the_packet_to_the_stack() {
+    let mut lab = Lab::with_servers(Protocol::Tcp, &[(1, 0)]);
+    assert_eq!(lab.send(&syn(40000)).0, Verdict::PassNoDest);
+    lab.set_servers(Protocol::Tcp, &[]);
+    assert_eq!(lab.send(&syn(40000)).0, Verdict::PassNoDest);
+    lab.apply(&Desired::default());
+    assert_eq!(lab.send(&syn(40000)).0, Verdict::PassNoService);
+}
+
+#[test]
+fn unresolved_next_hop_is_counted_and_heals() {
+    let mut lab = Lab::with_servers(Protocol::Tcp, &[(1, 1)]);
+    lab.route(|_| {
+        Some(NextHopRow {
+            ifindex: INGRESS,
+            mac: None,
+        })
+    });
+    assert_eq!(lab.send(&syn(40000)).0, Verdict::DropNoNeighbor);
+    lab.route(|_| {
+        Some(NextHopRow {
+            ifindex: INGRESS,
+            mac: Some([2, 9, 9, 9, 9, 9]),
+        })
+    });
+    let frame = syn(40000);
+    let (verdict, after) = lab.send(&frame);
+    assert_eq!(verdict, Verdict::Transmit);
+    assert_direct_routed(&frame, &after, [2, 9, 9, 9, 9, 9], DIRECTOR_MAC);
+}
+
+#[test]
+fn longest_server_list_is_walked_to_its_end() {
+    let servers: Vec<(u8, u32)> = (0..=255).map(|n| (n, u32::from(n == 0))).collect();
+    let mut lab = Lab::with_servers(Protocol::Tcp, &servers);
+    for n in 0..3 {
+        // The first server of the file stands last in the list.
+        assert_eq!(lab.forward(&syn(40000 + n)), 0);
+    }
+}
+
+fn with_port(port: u16) -> std::net::SocketAddrV4 {
+    std::net::SocketAddrV4::new(*VIP.ip(), port)
+}
+
+/// Whatever bytes come in, both executors come to the same end, and none is forwarded that is not a
+/// well-formed packet to the service.
+#[test]
+fn arbitrary_and_damaged_frames() {
+    let lab = RefCell::new(Lab::with_servers(Protocol::Tcp, &[(1, 1), (2, 1)]));
+    let damage = prop::collection::vec((0usize..60, any::<u8>()), 0..6);
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 4096,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let result = runner.run(&(damage, 14usize..64), |(damage, len)| {
+        let mut frame = syn(40000);
+        for (at, byte) in damage {
+            if let Some(b) = frame.get_mut(at) {
+                *b = byte;
+            }
+        }
+        frame.truncate(len);
+        let (verdict, after) = lab.borrow_mut().send(&frame);
+        if verdict == Verdict::Transmit {
+            prop_assert_eq!(&frame[30..34], &VIP.ip().octets());
+            prop_assert_eq!(after.len(), frame.len());
+        } else {
+            prop_assert_eq!(after, frame);
+        }
+        Ok(())
+    });
+    if let Err(err) = result {
+        panic!("{err}");
+    }
+}

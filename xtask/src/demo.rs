@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! x
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+pub(crate) fn main(_: &Args) -> anyhow::Result<()> {
+    anyhow::bail!("later")
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Progress that a person can follow: a spinner on a terminal, plain lines anywhere else.
+//!
+//! In: what is being done. Out: standard error, so that `--json` on standard output stays clean.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// One piece of work in progress; its line turns into a result when it ends.
+pub(crate) struct Work {
+    what: String,
+    started: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Work {
+    /// Says that `what` begins.
+    pub(crate) fn begin(what: impl Into<String>) -> Self {
+        let what = what.into();
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template(
+                "{spinner:.cyan} {prefix} {elapsed:.dim} {wide_msg:.dim}",
+            ) {
+                bar.set_style(style);
+            }
+            bar.set_prefix(what.clone());
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        if bar.is_none() {
+            eprintln!("  … {what}");
+        }
+        Self {
+            what,
+            started: Instant::now(),
+            bar,
+        }
+    }
+
+    /// Shows the latest line of the program at work; a terminal only.
+    pub(crate) fn line(&self, line: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(line.trim().to_owned());
+        }
+    }
+
+    /// Says that the work is done, and how long it took.
+    pub(crate) fn done(self) {
+        self.finish("✓");
+    }
+
+    fn finish(&self, mark: &str) {
+        let line = format!(
+            "  {mark} {} ({:.1} s)",
+            self.what,
+            self.started.elapsed().as_secs_f64()
+        );
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        eprintln!("{line}");
+    }
+}
+
+/// Says one fact, in the same column as finished work.
+pub(crate) fn fact(text: &str) {
+    eprintln!("  ✓ {text}");
+}
