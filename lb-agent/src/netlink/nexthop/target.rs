@@ -46,8 +46,10 @@ pub(crate) struct Target {
     suspected: bool,
     /// When to read the entry again.
     pub(crate) wake: Option<Instant>,
-    /// What was last published; none before the first time.
-    pub(crate) published: Option<NextHopState>,
+    /// The kernel asked, and nobody answered yet.
+    silent: bool,
+    /// What was last published, and whether the neighbour was silent; none before the first time.
+    pub(crate) published: Option<(NextHopState, bool)>,
 }
 
 impl Target {
@@ -59,6 +61,7 @@ impl Target {
             asking: false,
             suspected: false,
             wake: None,
+            silent: false,
             published: None,
         }
     }
@@ -71,18 +74,22 @@ impl Target {
         }
     }
 
-    /// Takes in the route. Says whether it is another than before.
-    pub(crate) fn set_route(&mut self, route: Route) -> bool {
+    /// Takes in the route.
+    pub(crate) fn set_route(&mut self, route: Route) {
         let before = self.neighbour();
-        let changed = self.route != Some(route);
         self.route = Some(route);
         if self.neighbour() != before {
             self.mac = None;
             self.asking = false;
             self.suspected = false;
+            self.silent = false;
             self.wake = None;
         }
-        changed
+    }
+
+    /// Whether the kernel asked for the MAC address and nobody answered yet.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// Has the next observation verify an entry that seems fresh.
@@ -94,14 +101,21 @@ impl Target {
     pub(crate) fn observe(&mut self, entry: Option<Entry>, now: Instant) -> Ask {
         let paused = !self.asking && self.wake.is_some_and(|wake| wake > now);
         let suspected = std::mem::take(&mut self.suspected);
-        let freshness = match entry.map_or(Freshness::Failed, |entry| entry.freshness) {
-            Freshness::Fresh if suspected => Freshness::Stale,
-            freshness => freshness,
+        let freshness = match entry.map(|entry| entry.freshness) {
+            Some(Freshness::Fresh) if suspected => Freshness::Stale,
+            Some(freshness) => freshness,
+            // Flushed, maybe while the kernel was asking: no proof that nobody would answer.
+            None if !paused => {
+                self.asks(now);
+                return Ask::Resolve;
+            }
+            None => return Ask::Nothing,
         };
         match freshness {
             Freshness::Fixed | Freshness::Fresh => {
                 self.mac = entry.and_then(|entry| entry.mac);
                 self.asking = false;
+                self.silent = false;
                 self.wake = None;
                 Ask::Nothing
             }
@@ -123,6 +137,7 @@ impl Target {
             Freshness::Failed if self.asking => {
                 self.mac = None;
                 self.asking = false;
+                self.silent = true;
                 self.wake = Some(now + RETRY_PAUSE);
                 Ask::Nothing
             }
@@ -215,6 +230,7 @@ mod tests {
     fn flushed_entry_keeps_its_mac_while_it_is_resolved_anew() {
         let now = Instant::now();
         let mut target = resolved(now);
+        target.observe(Some(entry(Freshness::Stale)), now);
         assert_eq!(target.observe(None, now), Ask::Resolve);
         assert_eq!(
             target.observe(Some(entry(Freshness::Resolving)), now),
