@@ -22,7 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::{error, info, warn};
 
-use crate::config::{self, model::Config};
+use crate::config::{self, diag::Severity, model::Config};
 use crate::control::server::{Call, Server};
 use crate::control::{Request, Response};
 use crate::dataplane::{Dataplane, LoadOptions};
@@ -84,9 +84,12 @@ pub async fn run(options: Options) -> Result<()> {
 /// Reads a configuration and prints what is to be said of it; an error if it must not be applied.
 fn load(path: &Path) -> Result<Config> {
     let loaded = config::load(path);
-    for diagnostic in loaded.render_plain() {
-        for line in diagnostic.lines() {
-            warn!("{line}");
+    for diagnostic in &loaded.diagnostics {
+        let line = config::render::line(&loaded.source, diagnostic);
+        match diagnostic.severity {
+            Severity::Info => info!("{line}"),
+            Severity::Warning => warn!("{line}"),
+            Severity::Error => error!("{line}"),
         }
     }
     if !loaded.is_applicable() {
