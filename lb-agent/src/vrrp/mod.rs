@@ -47,3 +47,5 @@ pub mod socket;
 pub mod status;
 pub mod time;
 
+#[cfg(test)]
+mod simlan;
