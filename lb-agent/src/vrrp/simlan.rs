@@ -62,7 +62,7 @@ struct Lan {
     serial: u64,
     /// (moment, router) of each takeover.
     takeovers: Vec<(Nanos, usize)>,
-    /// When the LAN last had other than one MASTER become one, and so on: see `note_masters`.
+    /// Since when there is more than one MASTER, and the longest such time.
     two_since: Option<Nanos>,
     two_longest: Duration,
 }
@@ -200,7 +200,11 @@ impl Lan {
 
     fn run_for(&mut self, span: Duration) {
         let end = self.now + span;
-        while self.step(end) {}
+        let mut steps = 0;
+        while self.step(end) {
+            steps += 1;
+            assert!(steps < 1_000_000, "adverts chase each other");
+        }
     }
 
     /// Runs until someone takes over; how long that took.
@@ -495,7 +499,8 @@ fn takeover_table() {
         V3         1000      100 |     3609.375       3609.375         2609.375  609.375  3609.375
         V3         1000      150 |     3414.062       3414.062         2414.063  414.062  3414.062
         V3         1000      254 |     3007.812       3007.812         2007.813    7.812  3007.812
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }
 
 fn takeover_row(table: &mut String, version: VrrpVersion, interval: Duration, priority: u8) {
