@@ -9,6 +9,11 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 #![allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "the xdp macro makes an undocumented public item"
+)]
+#![allow(
     unsafe_code,
     reason = "map and packet memory is reached by pointers that the verifier checks"
 )]

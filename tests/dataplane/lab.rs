@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use lb_agent::config::model::{Protocol, Scheduler, ServiceId};
-use lb_agent::dataplane::plan::{NextHopRow, Op, Plan, Wanted, WantedService};
-use lb_agent::dataplane::{Dataplane, DataplaneError, TrafficCounts};
+use lb_agent::config::model::{ForwardMethod, Protocol, Scheduler, ServiceId};
+use lb_agent::dataplane::plan::{NextHopRow, Op, Plan};
+use lb_agent::dataplane::{Dataplane, DataplaneError, LoadOptions, TrafficCounts};
+use lb_agent::health::{Desired, DesiredServer, DesiredService};
 use lb_common::abi::Link;
 use lb_common::verdict::{Fate, Verdict};
 use lb_common::wire::Mac;
@@ -90,18 +91,23 @@ impl Lab {
     pub(crate) fn set_servers(&mut self, protocol: Protocol, servers: &[(u8, u32)]) {
         let servers = servers
             .iter()
-            .map(|(n, weight)| (server(*n), *weight))
+            .map(|(n, weight)| DesiredServer {
+                addr: server(*n),
+                weight: *weight,
+            })
             .collect();
-        let wanted = WantedService {
+        let service = DesiredService {
+            id: service(protocol),
             scheduler: Scheduler::Wrr,
+            method: ForwardMethod::Dr,
             servers,
         };
-        self.apply(&Wanted {
-            services: BTreeMap::from([(service(protocol), wanted)]),
+        self.apply(&Desired {
+            services: vec![service],
         });
     }
 
-    pub(crate) fn apply(&mut self, wanted: &Wanted) {
+    pub(crate) fn apply(&mut self, wanted: &Desired) {
         self.now += Duration::from_secs(2);
         for op in self.host_plan.apply(wanted, self.now).unwrap() {
             self.host.perform(&op);
@@ -211,7 +217,7 @@ fn xdp_code(verdict: Verdict) -> u32 {
 
 /// The program in the kernel, where this process may load it.
 fn load_kernel() -> Option<Dataplane> {
-    match Dataplane::load() {
+    match Dataplane::load(&LoadOptions { max_conns: 4096 }) {
         Ok(kernel) => Some(kernel),
         Err(DataplaneError::NoObject) => {
             eprintln!(

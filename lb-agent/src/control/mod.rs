@@ -1,2 +1,42 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Room `control`.
+//! The control socket: how `xlvs status` asks a running agent.
+//!
+//! A Unix stream socket, one JSON request a line, one JSON answer a line. Only root may connect
+//! (mode 0600).
+
+pub mod client;
+pub mod server;
+pub mod status;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Where the socket is unless `--control` or `XLVS_CONTROL` says otherwise.
+pub const DEFAULT_PATH: &str = "/run/xlvs/control.sock";
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// The state of everything.
+    Status,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Response {
+    /// To [`Request::Status`].
+    Status(Box<status::Status>),
+    /// The request was not understood or could not be served.
+    Error(String),
+}
+
+/// `--control PATH`, shared by the commands.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ControlArgs {
+    /// Control socket of the agent
+    #[arg(long, value_name = "PATH", env = "XLVS_CONTROL", default_value = DEFAULT_PATH)]
+    pub control: PathBuf,
+}

@@ -2,8 +2,8 @@
 //! From the object embedded in the binary to a verified program in the kernel.
 
 use aya::programs::{TestRun, TestRunOptions, Xdp};
-use aya::{Btf, Ebpf, EbpfLoader};
-use lb_common::abi::maps;
+use aya::{Ebpf, EbpfLoader};
+use lb_common::abi::{MAX_CONNS, maps};
 
 use super::{DataplaneError, ProgramInfo};
 
@@ -15,13 +15,32 @@ pub fn embedded_object_present() -> bool {
     !OBJECT.is_empty()
 }
 
+/// Capacities that are fixed when the maps are created.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// Connections kept; beyond it the least recently used one is forgotten.
+    pub max_conns: u32,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            max_conns: MAX_CONNS,
+        }
+    }
+}
+
 /// Creates the maps and has the program verified. Attaches nothing.
-pub(super) fn load() -> Result<(Ebpf, ProgramInfo), DataplaneError> {
+pub(super) fn load(options: &LoadOptions) -> Result<(Ebpf, ProgramInfo), DataplaneError> {
     if !embedded_object_present() {
         return Err(DataplaneError::NoObject);
     }
-    let btf = Btf::from_sys_fs().ok();
-    let mut ebpf = EbpfLoader::new().btf(btf.as_ref()).load(OBJECT)?;
+    // The program has no CO-RE relocations, so the kernel's BTF (tens of milliseconds to read) is
+    // not needed.
+    let mut ebpf = EbpfLoader::new()
+        .btf(None)
+        .map_max_entries(maps::CONNS, options.max_conns)
+        .load(OBJECT)?;
     let xdp = program(&mut ebpf)?;
     xdp.load()?;
     let info = xdp.info()?;

@@ -3,7 +3,7 @@
 //! counters.
 //!
 //! ```text
-//! config + health ─▸ Wanted ─▸ plan (pure) ─▸ [Op…] ─▸ maps ─▸ packet program
+//! config + health ─▸ Desired ─▸ plan (pure) ─▸ [Op…] ─▸ maps ─▸ packet program
 //! netlink next hops ─▸ plan ─▸ [Op…] ─▸ maps
 //! packet program ─▸ maps ─▸ stats ─▸ status
 //! ```
@@ -21,10 +21,11 @@ use serde::Serialize;
 use thiserror::Error;
 
 pub use attach::{Attachment, Mode};
-pub use load::embedded_object_present;
+pub use load::{LoadOptions, embedded_object_present};
 pub use stats::{ServerTraffic, ServiceTraffic, Stats, TrafficCounts};
 
-use plan::{NextHopRow, Plan, PlanError, Wanted};
+use crate::health::Desired;
+use plan::{NextHopRow, Plan, PlanError};
 
 /// What can go wrong between the agent and the kernel's BPF side.
 #[derive(Debug, Error)]
@@ -101,8 +102,8 @@ pub struct Dataplane {
 
 impl Dataplane {
     /// Loads and verifies the program; attaches nothing.
-    pub fn load() -> Result<Self, DataplaneError> {
-        let (mut ebpf, info) = load::load()?;
+    pub fn load(options: &LoadOptions) -> Result<Self, DataplaneError> {
+        let (mut ebpf, info) = load::load(options)?;
         let maps = maps::Maps::open(&mut ebpf)?;
         Ok(Self {
             ebpf,
@@ -118,11 +119,11 @@ impl Dataplane {
         self.info
     }
 
-    /// Brings services and servers to `wanted`. Packets see each service's old server list or its
+    /// Brings services and servers to `desired`. Packets see each service's old server list or its
     /// new one. `now` is any monotonic time.
-    pub fn apply(&mut self, wanted: &Wanted, now: Duration) -> Result<(), DataplaneError> {
+    pub fn apply(&mut self, desired: &Desired, now: Duration) -> Result<(), DataplaneError> {
         let mut next = self.plan.clone();
-        let ops = next.apply(wanted, now)?;
+        let ops = next.apply(desired, now)?;
         self.maps.perform(&ops)?;
         self.plan = next;
         Ok(())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From what is wanted and what is there to an ordered list of map operations. Pure.
+//! From what is desired and what is there to an ordered list of map operations. Pure.
 //!
 //! The order is what keeps a change atomic for the packets that pass: new real servers and the new
 //! server list are written first, where no packet looks; then the service's row, replaced as a
@@ -23,25 +23,10 @@ use lb_common::wire::{Mac, PROTO_TCP, PROTO_UDP};
 use thiserror::Error;
 
 use crate::config::model::{Protocol, Scheduler, ServiceId};
+use crate::health::{Desired, DesiredServer, DesiredService};
 
 /// How long a retired range of `MEMBERS` rests; a packet is through in microseconds.
 pub const QUARANTINE: Duration = Duration::from_secs(1);
-
-/// What the data plane should hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// By service.
-    pub services: BTreeMap<ServiceId, WantedService>,
-}
-
-/// One service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WantedService {
-    /// Its scheduler.
-    pub scheduler: Scheduler,
-    /// Real servers that are in, with their weights, in the order of the file; no server twice.
-    pub servers: Vec<(SocketAddrV4, u32)>,
-}
 
 /// Where frames to an address go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,20 +109,21 @@ struct DestState {
 }
 
 impl Plan {
-    /// Plans the way to `wanted`. On an error the plan is unusable: keep the one from before.
-    pub fn apply(&mut self, wanted: &Wanted, now: Duration) -> Result<Vec<Op>, PlanError> {
+    /// Plans the way to `desired`. On an error the plan is unusable: keep the one from before.
+    pub fn apply(&mut self, desired: &Desired, now: Duration) -> Result<Vec<Op>, PlanError> {
         self.ranges.reclaim(now);
         let mut ops = Vec::new();
-        for (id, service) in &wanted.services {
+        for service in &desired.services {
             if service.servers.len() > MAX_SERVICE_DESTS as usize {
-                return Err(PlanError::TooManyServiceDests(*id));
+                return Err(PlanError::TooManyServiceDests(service.id));
             }
-            self.put_service(*id, service, now, &mut ops)?;
+            self.put_service(service, now, &mut ops)?;
         }
+        let stays: BTreeSet<_> = desired.services.iter().map(|service| service.id).collect();
         let gone: Vec<_> = self
             .services
             .keys()
-            .filter(|id| !wanted.services.contains_key(id))
+            .filter(|id| !stays.contains(id))
             .copied()
             .collect();
         for id in gone {
@@ -195,11 +181,11 @@ impl Plan {
 
     fn put_service(
         &mut self,
-        id: ServiceId,
-        wanted: &WantedService,
+        wanted: &DesiredService,
         now: Duration,
         ops: &mut Vec<Op>,
     ) -> Result<(), PlanError> {
+        let id = wanted.id;
         let old = self.services.get(&id).cloned();
         let list = new_list(old.as_ref().map_or(&[], |old| &old.list), &wanted.servers);
         if let Some(old) = &old
@@ -368,22 +354,21 @@ impl Plan {
 }
 
 /// The list after a change: those that stay keep their place, new ones go to the head one by one.
-fn new_list(
-    old: &[(SocketAddrV4, u32)],
-    wanted: &[(SocketAddrV4, u32)],
-) -> Vec<(SocketAddrV4, u32)> {
-    let weights: BTreeMap<_, _> = wanted.iter().copied().collect();
+fn new_list(old: &[(SocketAddrV4, u32)], wanted: &[DesiredServer]) -> Vec<(SocketAddrV4, u32)> {
+    let weights: BTreeMap<_, _> = wanted
+        .iter()
+        .map(|server| (server.addr, server.weight))
+        .collect();
+    let known: BTreeSet<_> = old.iter().map(|(server, _)| *server).collect();
+    let new = wanted
+        .iter()
+        .rev()
+        .filter(|server| !known.contains(&server.addr))
+        .map(|server| (server.addr, server.weight));
     let staying = old
         .iter()
         .filter_map(|(server, _)| weights.get(server).map(|weight| (*server, *weight)));
-    let known: BTreeSet<_> = old.iter().map(|(server, _)| *server).collect();
-    wanted
-        .iter()
-        .rev()
-        .filter(|(server, _)| !known.contains(server))
-        .copied()
-        .chain(staying)
-        .collect()
+    new.chain(staying).collect()
 }
 
 /// A service's key as it stands in the packet.

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::model::ForwardMethod;
 
 /// The maps, as collections.
 #[derive(Default)]
@@ -76,25 +77,27 @@ fn server(n: u8) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, n), 80)
 }
 
-fn wanted(services: &[(u8, &[(u8, u32)])]) -> Wanted {
-    Wanted {
-        services: services
-            .iter()
-            .map(|(n, servers)| {
-                let servers = servers
-                    .iter()
-                    .map(|(n, weight)| (server(*n), *weight))
-                    .collect();
-                (
-                    service(*n),
-                    WantedService {
-                        scheduler: Scheduler::Wrr,
-                        servers,
-                    },
-                )
-            })
+fn desired_service(
+    n: u8,
+    servers: impl IntoIterator<Item = (SocketAddrV4, u32)>,
+) -> DesiredService {
+    DesiredService {
+        id: service(n),
+        scheduler: Scheduler::Wrr,
+        method: ForwardMethod::Dr,
+        servers: servers
+            .into_iter()
+            .map(|(addr, weight)| DesiredServer { addr, weight })
             .collect(),
     }
+}
+
+fn wanted(services: &[(u8, &[(u8, u32)])]) -> Desired {
+    let services = services
+        .iter()
+        .map(|(n, servers)| desired_service(*n, servers.iter().map(|(s, w)| (server(*s), *w))))
+        .collect();
+    Desired { services }
 }
 
 fn seconds(s: u64) -> Duration {
@@ -175,16 +178,9 @@ fn next_hops_are_written_once() {
 fn limits_are_named() {
     let mut plan = Plan::default();
     let servers = (0..=MAX_SERVICE_DESTS)
-        .map(|n| (SocketAddrV4::new(Ipv4Addr::from(0x0a01_0000 + n), 80), 1))
-        .collect();
-    let want = Wanted {
-        services: BTreeMap::from([(
-            service(1),
-            WantedService {
-                scheduler: Scheduler::Wrr,
-                servers,
-            },
-        )]),
+        .map(|n| (SocketAddrV4::new(Ipv4Addr::from(0x0a01_0000 + n), 80), 1));
+    let want = Desired {
+        services: vec![desired_service(1, servers)],
     };
     assert_eq!(
         plan.apply(&want, seconds(0)),
@@ -207,20 +203,13 @@ fn retired_ranges_rest_and_return_whole() {
     assert_eq!(ranges.free, BTreeMap::from([(0, MAX_MEMBERS)]));
 }
 
-fn any_wanted() -> impl Strategy<Value = Wanted> {
+fn any_wanted() -> impl Strategy<Value = Desired> {
     let servers = prop::collection::btree_map(1u8..6, 0u32..4, 0..5);
-    prop::collection::btree_map(1u8..4, servers, 0..3).prop_map(|services| Wanted {
+    prop::collection::btree_map(1u8..4, servers, 0..3).prop_map(|services| Desired {
         services: services
             .into_iter()
             .map(|(n, servers)| {
-                let servers = servers.into_iter().map(|(n, w)| (server(n), w)).collect();
-                (
-                    service(n),
-                    WantedService {
-                        scheduler: Scheduler::Wrr,
-                        servers,
-                    },
-                )
+                desired_service(n, servers.into_iter().map(|(n, w)| (server(n), w)))
             })
             .collect(),
     })
@@ -249,9 +238,10 @@ proptest! {
                     prop_assert!(seen == before[&n] || seen == after.view(service(n)));
                 }
             }
-            for (id, service) in &want.services {
-                let mut seen = maps.view(*id).unwrap();
-                let mut wanted = service.servers.clone();
+            for service in &want.services {
+                let mut seen = maps.view(service.id).unwrap();
+                let mut wanted: Vec<_> =
+                    service.servers.iter().map(|s| (s.addr, s.weight)).collect();
                 seen.sort();
                 wanted.sort();
                 prop_assert_eq!(seen, wanted);

@@ -16,7 +16,7 @@
 //! up. Called by the agent's select loop.
 //!
 //! Where later parts go: another kind of check is an arm of [`checker::Checker`]; quorum, its
-//! hysteresis and the sorry server stand between [`Snapshot`] and [`desired`], as one more pure
+//! hysteresis and the sorry server stand between [`Snapshot`] and [`desired()`], as one more pure
 //! step (they look at the weights of the servers that are up, and replace a service's list).
 
 pub mod board;

@@ -25,7 +25,9 @@ use super::dampen::{Probe, Verdict};
 use super::tcp::Seconds;
 use crate::config::model::VirtualServer;
 
-/// Probes under way at the same time; each holds one file descriptor.
+/// Probes under way at the same time; each holds one file descriptor, of which a process has 1024
+/// by default. Further probes wait their turn: if that many servers are silent at once, a probe
+/// may start late by their `connect_timeout`.
 pub const MAX_CONCURRENT_PROBES: usize = 256;
 
 /// Shortest pause between two probes of one check, whatever the configuration says: a refused

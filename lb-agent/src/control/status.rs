@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The state of an agent as data: what `xlvs status --json` prints. Field names are a contract.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+
+/// Everything.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the agent.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Configuration file.
+    pub config: String,
+    /// `router_id`, or the host name.
+    pub router_id: String,
+    /// VRRP instances in the order of the file.
+    pub instances: Vec<Instance>,
+    /// The packet program.
+    pub program: Program,
+    /// Virtual servers in the order of the file.
+    pub services: Vec<Service>,
+    /// Packets by verdict.
+    pub verdicts: BTreeMap<String, u64>,
+}
+
+/// One VRRP instance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Instance {
+    /// Name.
+    pub name: String,
+    /// `INIT`, `BACKUP`, `MASTER` or `FAULT`.
+    pub state: String,
+    /// Interface of its adverts.
+    pub interface: String,
+    /// Virtual router id.
+    pub vrid: u8,
+    /// 2 or 3.
+    pub version: u8,
+    /// Configured priority.
+    pub priority: u8,
+    /// Priority in effect.
+    pub effective_priority: u8,
+    /// The router last heard as MASTER; absent while we are it.
+    pub master: Option<IpAddr>,
+    /// Seconds in its state.
+    pub since_seconds: f64,
+    /// Virtual addresses with prefix length.
+    pub vips: Vec<String>,
+    /// Figures by name.
+    pub counters: BTreeMap<String, u64>,
+    /// Other routers that were heard as MASTER while this one was: a split brain.
+    pub rivals: Vec<Rival>,
+}
+
+/// Another router that claimed to be MASTER at the same time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rival {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its priority.
+    pub priority: u8,
+    /// Seconds since it was heard last.
+    pub heard_seconds_ago: f64,
+}
+
+/// The packet program.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Program {
+    /// False when the configuration has no virtual servers.
+    pub loaded: bool,
+    /// Where it is attached.
+    pub attached: Vec<Attached>,
+    /// Instructions the verifier walked through.
+    pub verified_instructions: Option<u32>,
+}
+
+/// One attachment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Attached {
+    /// Interface.
+    pub interface: String,
+    /// `native` or `generic`.
+    pub mode: String,
+}
+
+/// One virtual server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Service {
+    /// `TCP` or `UDP`.
+    pub protocol: String,
+    /// Virtual address.
+    pub address: Ipv4Addr,
+    /// Virtual port.
+    pub port: u16,
+    /// Scheduler.
+    pub scheduler: String,
+    /// Forwarding method.
+    pub method: String,
+    /// Connections scheduled.
+    pub conns: u64,
+    /// Packets from clients.
+    pub in_packets: u64,
+    /// Bytes from clients.
+    pub in_bytes: u64,
+    /// Real servers in the order of the file.
+    pub real_servers: Vec<RealServer>,
+}
+
+/// One real server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RealServer {
+    /// Address.
+    pub address: Ipv4Addr,
+    /// Port.
+    pub port: u16,
+    /// Configured weight.
+    pub weight: u32,
+    /// Weight in effect: 0 for a server that is down.
+    pub effective_weight: u32,
+    /// `UP` or `DOWN`.
+    pub state: String,
+    /// MAC address that its frames go to, once known.
+    pub mac: Option<String>,
+    /// Its checks and how the last probe of each ended.
+    pub checks: Vec<Check>,
+    /// Connections scheduled.
+    pub conns: u64,
+    /// Packets from clients.
+    pub in_packets: u64,
+    /// Bytes from clients.
+    pub in_bytes: u64,
+}
+
+/// One check of a real server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// Kind and target.
+    pub check: String,
+    /// Whether it holds the server fit.
+    pub up: bool,
+    /// How the last probe ended; absent before the first.
+    pub last: Option<String>,
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a MASTER does to this host: the packet program on the interfaces, the addresses on them.
+//!
+//! Implements the VRRP driver's [`Host`]. In: claims and releases of instances, changes of the
+//! servers' health and next hops. Out: map writes, attachments, addresses. Invariant: the program
+//! is attached to an interface exactly while an instance that claims it is MASTER (or, with no
+//! `vrrp_instance` in the file, for as long as the agent runs).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
+use rtnetlink::Handle;
+use thiserror::Error;
+use tracing::{error, info, warn};
+
+use crate::config::model::VrrpInstance;
+use crate::dataplane::plan::NextHopRow;
+use crate::dataplane::{Dataplane, DataplaneError};
+use crate::health::Desired;
+use crate::netlink::addrs::{self, AddressError};
+use crate::netlink::links::{self, LinkError};
+use crate::netlink::nexthop::NextHopState;
+use crate::vrrp::driver::Host;
+use crate::vrrp::fsm::{Reason, State};
+
+/// Why this host could not take or give up an instance's addresses.
+#[derive(Debug, Error)]
+pub enum DirectorError {
+    /// An interface is missing.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// An interface has no MAC address, so that no frame can be for us.
+    #[error("cannot forward on {0}: it has no MAC address")]
+    NoMac(String),
+    /// An address could not be added or removed.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The packet program could not be attached.
+    #[error(transparent)]
+    Dataplane(#[from] DataplaneError),
+}
+
+/// This host as a director.
+pub struct Director {
+    netlink: Handle,
+    /// Absent while the configuration has no virtual servers.
+    dataplane: Option<Dataplane>,
+    /// Interfaces that each claiming instance needs the program on.
+    claims: BTreeMap<String, BTreeSet<u32>>,
+    started: Instant,
+}
+
+impl Director {
+    /// A director without a data plane.
+    pub fn new(netlink: Handle) -> Self {
+        Self { netlink, dataplane: None, claims: BTreeMap::new(), started: Instant::now() }
+    }
+
+    /// Gives or takes the data plane.
+    pub fn set_dataplane(&mut self, dataplane: Option<Dataplane>) {
+        self.dataplane = dataplane;
+    }
+
+    /// The data plane, if the configuration needs one.
+    pub fn dataplane(&self) -> Option<&Dataplane> {
+        self.dataplane.as_ref()
+    }
+
+    /// Brings the maps to what is desired. Nothing to do without a data plane.
+    pub fn apply(&mut self, desired: &Desired) -> Result<(), DataplaneError> {
+        let now = self.started.elapsed();
+        self.dataplane.as_mut().map_or(Ok(()), |dataplane| dataplane.apply(desired, now))
+    }
+
+    /// Brings the servers' next hops to `states`.
+    pub fn route(&mut self, states: &BTreeMap<Ipv4Addr, NextHopState>) {
+        let Some(dataplane) = &mut self.dataplane else {
+            return;
+        };
+        for state in states.values() {
+            if let (Some(mac), true) = (state.link_mac, state.ifindex != 0)
+                && let Err(err) = dataplane.know_link("of a real server", state.ifindex, mac)
+            {
+                error!("{err}; its servers get no packets");
+            }
+        }
+        let lookup = |addr| {
+            let state: &NextHopState = states.get(&addr)?;
+            let usable = state.ifindex != 0 && !state.local;
+            usable.then_some(NextHopRow { ifindex: state.ifindex, mac: state.mac })
+        };
+        if let Err(err) = dataplane.route(lookup) {
+            error!("{err}; next hops stay as they were");
+        }
+    }
+
+    /// Attaches the program for a configuration without VRRP: wherever real servers are reached.
+    pub fn attach_without_vrrp(&mut self, states: &BTreeMap<Ipv4Addr, NextHopState>) {
+        let Some(dataplane) = &mut self.dataplane else {
+            return;
+        };
+        for state in states.values().filter(|state| state.ifindex != 0 && !state.local) {
+            let name = link_name(state.ifindex);
+            if let Err(err) = dataplane.attach(&name, state.ifindex) {
+                error!("{err}");
+            }
+        }
+    }
+
+    /// Attaches to every interface that the instance's traffic comes in by.
+    async fn attach(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
+        let Some(dataplane) = &mut self.dataplane else {
+            return Ok(());
+        };
+        let mut claim = BTreeSet::new();
+        for device in devices(instance) {
+            let link = links::find(&self.netlink, device).await?;
+            let mac = link.mac.ok_or_else(|| DirectorError::NoMac(device.to_owned()))?;
+            dataplane.know_link(device, link.ifindex, mac)?;
+            dataplane.attach(device, link.ifindex)?;
+            claim.insert(link.ifindex);
+        }
+        self.claims.insert(instance.name.clone(), claim);
+        Ok(())
+    }
+
+    /// Detaches from the interfaces that no other MASTER claims.
+    fn detach(&mut self, instance: &VrrpInstance) {
+        let Some(claim) = self.claims.remove(&instance.name) else {
+            return;
+        };
+        let still: BTreeSet<u32> = self.claims.values().flatten().copied().collect();
+        if let Some(dataplane) = &mut self.dataplane {
+            claim.difference(&still).for_each(|ifindex| dataplane.detach(*ifindex));
+        }
+    }
+}
+
+impl Host for Director {
+    type Error = DirectorError;
+
+    /// Maps are ready since start; so: attach, then take the addresses. The driver announces them.
+    async fn claim(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
+        self.attach(instance).await?;
+        for vip in &instance.vips {
+            let link = links::find(&self.netlink, instance.device_of(vip)).await?;
+            addrs::add(&self.netlink, link.ifindex, vip).await?;
+        }
+        Ok(())
+    }
+
+    /// The reverse order. Every address is tried, the first error is told.
+    async fn release(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
+        let mut result = Ok(());
+        for vip in &instance.vips {
+            let removed = match links::find(&self.netlink, instance.device_of(vip)).await {
+                Ok(link) => addrs::remove(&self.netlink, link.ifindex, vip)
+                    .await
+                    .map_err(DirectorError::from),
+                // An interface that is gone took its addresses along.
+                Err(LinkError::NotFound { .. }) => Ok(()),
+                Err(err) => Err(err.into()),
+            };
+            result = result.and(removed);
+        }
+        self.detach(instance);
+        result
+    }
+
+    fn state_changed(&mut self, instance: &VrrpInstance, from: State, to: State, reason: Reason) {
+        let name = &instance.name;
+        match to {
+            State::Fault => warn!("{name}: {from} -> {to}: {reason}"),
+            _ => info!("{name}: {from} -> {to}: {reason}"),
+        }
+    }
+}
+
+/// Interfaces of an instance: of its adverts and of its addresses.
+fn devices(instance: &VrrpInstance) -> BTreeSet<&str> {
+    let of_vips = instance.vips.iter().map(|vip| instance.device_of(vip));
+    of_vips.chain([instance.interface.as_str()]).collect()
+}
+
+/// An interface's name, or its index where it has none any more.
+fn link_name(ifindex: u32) -> String {
+    nix::net::if_::if_indextoname(ifindex)
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| format!("interface {ifindex}"))
+}

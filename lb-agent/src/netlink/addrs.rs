@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Virtual addresses on interfaces: add, remove, list.
+//!
+//! In: an rtnetlink handle, an interface index and a [`VirtualAddress`]. Out: kernel state.
+//! Called by the VRRP host. Invariant: what is added carries keepalived's protocol number, so
+//! that any later run (ours or keepalived's) can tell a virtual address from one of the host's.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressMessage, AddressProtocol, AddressScope,
+};
+use rtnetlink::{AddressMessageBuilder, Handle};
+
+use crate::config::model::VirtualAddress;
+
+/// KEEPALIVED: `RTPROT_KEEPALIVED`, which `ip address` shows as `proto keepalived`.
+///
+/// # Minimum kernel version
+/// 5.18 keeps it; older kernels ignore the attribute.
+pub const ADDRESS_PROTOCOL: u8 = 18;
+
+/// Why an address is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum AddressError {
+    /// Not added.
+    #[error("cannot add address {addr} to interface {ifindex}: {cause}")]
+    Add {
+        /// Address.
+        addr: Ipv4Addr,
+        /// Interface index.
+        ifindex: u32,
+        /// The kernel's answer.
+        cause: rtnetlink::Error,
+    },
+    /// Not removed.
+    #[error("cannot remove address {addr} from interface {ifindex}: {cause}")]
+    Remove {
+        /// Address.
+        addr: Ipv4Addr,
+        /// Interface index.
+        ifindex: u32,
+        /// The kernel's answer.
+        cause: rtnetlink::Error,
+    },
+    /// Not listed.
+    #[error("cannot list the addresses of interface {ifindex}: {cause}")]
+    List {
+        /// Interface index.
+        ifindex: u32,
+        /// The kernel's answer.
+        cause: rtnetlink::Error,
+    },
+}
+
+/// An IPv4 address that an interface has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldAddress {
+    /// Address.
+    pub addr: Ipv4Addr,
+    /// Prefix length.
+    pub prefix_len: u8,
+    /// Carries [`ADDRESS_PROTOCOL`]: put there by this agent or keepalived.
+    pub virtual_address: bool,
+}
+
+/// Adds `vip` to the interface. An address that is there already is fine (and is left as it is).
+pub async fn add(handle: &Handle, ifindex: u32, vip: &VirtualAddress) -> Result<(), AddressError> {
+    let mut request = handle
+        .address()
+        .add(ifindex, IpAddr::V4(vip.addr), vip.prefix_len);
+    *request.message_mut() = message(ifindex, vip);
+    match request.execute().await {
+        Err(cause) if !is(&cause, nix::Error::EEXIST) => Err(AddressError::Add {
+            addr: vip.addr,
+            ifindex,
+            cause,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Removes `vip` from the interface. An address, or a whole interface, that is gone already is
+/// fine.
+pub async fn remove(
+    handle: &Handle,
+    ifindex: u32,
+    vip: &VirtualAddress,
+) -> Result<(), AddressError> {
+    // The kernel matches a label too when one is given; an address left by an older configuration
+    // may have another, so only address and prefix are named.
+    let message = AddressMessageBuilder::<Ipv4Addr>::new()
+        .index(ifindex)
+        .address(vip.addr, vip.prefix_len)
+        .build();
+    match handle.address().del(message).execute().await {
+        Err(cause) if !is(&cause, nix::Error::EADDRNOTAVAIL) && !is(&cause, nix::Error::ENODEV) => {
+            Err(AddressError::Remove {
+                addr: vip.addr,
+                ifindex,
+                cause,
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The IPv4 addresses of the interface, in the kernel's order.
+pub async fn list(handle: &Handle, ifindex: u32) -> Result<Vec<HeldAddress>, AddressError> {
+    let mut messages = handle
+        .address()
+        .get()
+        .set_link_index_filter(ifindex)
+        .execute();
+    let mut held = Vec::new();
+    loop {
+        let message = messages
+            .try_next()
+            .await
+            .map_err(|cause| AddressError::List { ifindex, cause })?;
+        match message {
+            Some(message) => held.extend(held_address(&message)),
+            None => return Ok(held),
+        }
+    }
+}
+
+fn message(ifindex: u32, vip: &VirtualAddress) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.index = ifindex;
+    message.header.prefix_len = vip.prefix_len;
+    message.header.scope = AddressScope::from(vip.scope);
+    let addr = IpAddr::V4(vip.addr);
+    message.attributes = vec![
+        AddressAttribute::Local(addr),
+        AddressAttribute::Address(addr),
+        AddressAttribute::Protocol(AddressProtocol::Other(ADDRESS_PROTOCOL)),
+    ];
+    message
+        .attributes
+        .extend(vip.broadcast.map(AddressAttribute::Broadcast));
+    message
+        .attributes
+        .extend(vip.label.clone().map(AddressAttribute::Label));
+    message
+}
+
+fn held_address(message: &AddressMessage) -> Option<HeldAddress> {
+    // IFA_LOCAL is the interface's own end; IFA_ADDRESS is the peer's on a point-to-point link.
+    let local = message.attributes.iter().find_map(|a| match a {
+        AddressAttribute::Local(IpAddr::V4(addr)) => Some(*addr),
+        _ => None,
+    })?;
+    let protocol = AddressAttribute::Protocol(AddressProtocol::Other(ADDRESS_PROTOCOL));
+    Some(HeldAddress {
+        addr: local,
+        prefix_len: message.header.prefix_len,
+        virtual_address: message.attributes.contains(&protocol),
+    })
+}
+
+fn is(error: &rtnetlink::Error, errno: nix::Error) -> bool {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.raw_code() == -(errno as i32),
+        _ => false,
+    }
+}

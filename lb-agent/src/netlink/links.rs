@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Interfaces by name: index, link address, whether they carry traffic, first IPv4 address.
+//!
+//! In: a name and an rtnetlink handle. Out: a [`Link`], true at the moment of asking. Called by
+//! the VRRP driver and whoever resolves a configured name. Invariant: a name that does not exist
+//! is answered with the names that do.
+
+use std::net::Ipv4Addr;
+
+use futures_util::TryStreamExt;
+use rtnetlink::Handle;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+
+use super::addrs::{self, AddressError};
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Name.
+    pub name: String,
+    /// Index.
+    pub ifindex: u32,
+    /// Ethernet address, when it has one.
+    pub mac: Option<[u8; 6]>,
+    /// Administratively up and running (has a carrier, or a driver that does not tell).
+    pub up: bool,
+    /// Its first IPv4 address that is not one of our virtual addresses.
+    pub address: Option<Ipv4Addr>,
+}
+
+/// Why an interface could not be described.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// No such name.
+    #[error("cannot find interface {name}: this host has {}", have.join(", "))]
+    NotFound {
+        /// The name asked for.
+        name: String,
+        /// Every name there is.
+        have: Vec<String>,
+    },
+    /// The kernel refused.
+    #[error("cannot list interfaces: {0}")]
+    Netlink(#[from] rtnetlink::Error),
+    /// The kernel refused.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+}
+
+/// The interface called `name`.
+///
+/// KEEPALIVED: `up` is IFF_UP and IFF_RUNNING. The address is the first primary one in the
+/// kernel's order that does not carry the mark of a virtual address, since a virtual address left
+/// behind must not become the source of adverts.
+pub async fn find(handle: &Handle, name: &str) -> Result<Link, LinkError> {
+    let mut have = Vec::new();
+    let mut found = None;
+    let mut links = handle.link().get().execute();
+    while let Some(message) = links.try_next().await? {
+        let Some(of) = name_of(&message) else {
+            continue;
+        };
+        if of == name {
+            found = Some(message);
+        } else {
+            have.push(of.to_owned());
+        }
+    }
+    let Some(message) = found else {
+        let name = name.to_owned();
+        return Err(LinkError::NotFound { name, have });
+    };
+    let ifindex = message.header.index;
+    let address = addrs::list(handle, ifindex)
+        .await?
+        .into_iter()
+        .find(|held| !held.virtual_address)
+        .map(|held| held.addr);
+    Ok(Link {
+        name: name.to_owned(),
+        ifindex,
+        mac: mac_of(&message),
+        up: message
+            .header
+            .flags
+            .contains(LinkFlags::Up | LinkFlags::Running),
+        address,
+    })
+}
+
+fn name_of(message: &LinkMessage) -> Option<&str> {
+    message.attributes.iter().find_map(|a| match a {
+        LinkAttribute::IfName(name) => Some(name.as_str()),
+        _ => None,
+    })
+}
+
+fn mac_of(message: &LinkMessage) -> Option<[u8; 6]> {
+    message.attributes.iter().find_map(|a| match a {
+        LinkAttribute::Address(octets) => octets.as_slice().try_into().ok(),
+        _ => None,
+    })
+}

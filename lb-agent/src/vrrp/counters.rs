@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The closed table of what can happen to an advert: one name, one sentence, one counter each.
+//!
+//! In: [`Counter`]s from `packet` (refusals) and `driver` (the rest). Out: figures by name, for
+//! status, metrics and logs. Invariant: nothing that arrives on a VRRP socket for an instance
+//! leaves without having counted exactly one of `advert_rcvd` or a refusal.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// One thing that can happen to an advert.
+        ///
+        /// KEEPALIVED: names that its statistics have are kept.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Counter {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Counter {
+            /// All of them, in the order in which a datagram meets them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// Name in status output and metrics.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// What it counts, in a sentence.
+            pub const fn doc(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii_start(),)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Adverts received and believed.
+    AdvertRcvd = "advert_rcvd",
+    /// Adverts sent, by datagram.
+    AdvertSent = "advert_sent",
+    /// Adverts of priority 0 received: a MASTER gave up.
+    PriZeroRcvd = "pri_zero_rcvd",
+    /// Adverts of priority 0 sent.
+    PriZeroSent = "pri_zero_sent",
+    /// Times the instance became MASTER.
+    BecomeMaster = "become_master",
+    /// Times the instance stopped being MASTER.
+    ReleaseMaster = "release_master",
+    /// Refused: shorter than its headers, or its length does not fit its address count.
+    PacketLenErr = "packet_len_err",
+    /// Refused: TTL is not 255, so a router may have forwarded it.
+    IpTtlErr = "ip_ttl_err",
+    /// Refused: another version than the one configured.
+    VersErr = "vers_err",
+    /// Refused: another virtual router id.
+    VridErr = "vrid_err",
+    /// Refused: an authentication type that does not exist.
+    InvalidAuthtype = "invalid_authtype",
+    /// Refused: another authentication type than the one configured.
+    AuthtypeMismatch = "authtype_mismatch",
+    /// Refused: another password.
+    AuthFailure = "auth_failure",
+    /// Refused: version 2 with another advert interval than the one configured.
+    AdvertIntervalErr = "advert_interval_err",
+    /// Refused: a type other than 1 (advertisement).
+    InvalidTypeRcvd = "invalid_type_rcvd",
+    /// Refused: wrong checksum.
+    ChkErr = "chk_err",
+    /// Refused: sent to the group although unicast peers are configured, or the reverse.
+    DeliveryErr = "delivery_err",
+    /// Refused: carries this instance's own source address, so it looped or was forged.
+    OwnAddrErr = "own_addr_err",
+    /// Believed, but its addresses differ from the ones configured.
+    AddrListErr = "addr_list_err",
+    /// Believed, although its version 3 checksum leaves out the IPv4 pseudo-header.
+    ChkMessageOnly = "chk_message_only",
+    /// Adverts that could not be sent.
+    SendErr = "send_err",
+}
+
+/// A figure for every [`Counter`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters([u64; Counter::ALL.len()]);
+
+impl Counters {
+    /// Counts one.
+    pub fn bump(&mut self, counter: Counter) {
+        if let Some(figure) = self.0.get_mut(counter as usize) {
+            *figure = figure.saturating_add(1);
+        }
+    }
+
+    /// The figure of `counter`.
+    pub fn of(&self, counter: Counter) -> u64 {
+        self.0.get(counter as usize).copied().unwrap_or_default()
+    }
+}
+
+/// A map from name to figure, in the table's order.
+impl Serialize for Counters {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(Counter::ALL.len()))?;
+        for counter in Counter::ALL {
+            map.serialize_entry(counter.name(), &self.of(*counter))?;
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_has_its_own_name_and_figure() {
+        let mut counters = Counters::default();
+        for (i, counter) in Counter::ALL.iter().enumerate() {
+            for _ in 0..=i {
+                counters.bump(*counter);
+            }
+        }
+        let json = serde_json::to_value(&counters).unwrap();
+        assert_eq!(json.as_object().unwrap().len(), Counter::ALL.len());
+        for (i, counter) in Counter::ALL.iter().enumerate() {
+            assert_eq!(json[counter.name()], i + 1);
+            assert!(counter.doc().ends_with('.'), "{}", counter.doc());
+        }
+    }
+}

@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Owns all instances, their sockets and timers, and performs what the state machines ask for.
+//!
+//! In: datagrams, the clock, interface changes, a new configuration. Out: adverts, gratuitous
+//! ARP, calls of the [`Host`]. Called by the agent's select loop:
+//!
+//! ```text
+//! loop { select! { event = driver.next_event() => driver.handle(event).await, … } }
+//! ```
+//!
+//! Invariants: `next_event` only waits, so dropping it loses nothing; datagrams that waited in a
+//! socket are read before a timer is judged, so a late process does not mistake its own absence
+//! for silence; timers are served after at most [`DRAIN_MAX`] datagrams per interface, so a flood
+//! delays no advert.
+//!
+//! Timers are tokio's: up to 1 ms late, never early.
+
+use std::future::{pending, poll_fn};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::task::Poll;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use rtnetlink::Handle;
+use tracing::{error, info, warn};
+
+use super::announce::Announcer;
+use super::election::PRIORITY_OWNER;
+use super::fsm::{Action, Input, Reason, State};
+use super::packet;
+use super::slot::Slot;
+use super::socket::{SocketError, VrrpSocket};
+use super::status::InstanceStatus;
+use super::time::Nanos;
+use crate::config::model::VrrpInstance;
+use crate::netlink::links::{self, LinkError};
+
+/// Datagrams read from one interface before timers get their turn.
+pub const DRAIN_MAX: usize = 64;
+/// How often an interface that cannot be used is looked at again, should no one report it.
+pub const RESCAN_EVERY: Duration = Duration::from_secs(1);
+
+/// What a MASTER does to this host. The application implements it: packet program and addresses.
+#[expect(
+    async_fn_in_trait,
+    reason = "the agent is one thread: no caller needs its futures to be Send"
+)]
+pub trait Host {
+    /// Why a claim or release failed, in a sentence.
+    type Error: std::fmt::Display;
+
+    /// Attaches the packet program (maps are ready before), then adds the addresses. On an error
+    /// `release` follows, so a half-done claim may be left half done.
+    async fn claim(&mut self, instance: &VrrpInstance) -> Result<(), Self::Error>;
+
+    /// Removes the addresses, then detaches. Also called before an instance starts, to remove
+    /// what a killed predecessor left: what is not there is no error.
+    async fn release(&mut self, instance: &VrrpInstance) -> Result<(), Self::Error>;
+
+    /// Hears of a change after everything that belongs to it is done.
+    fn state_changed(&mut self, instance: &VrrpInstance, from: State, to: State, reason: Reason);
+}
+
+/// Why [`Driver::next_event`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "pass it to `handle`"]
+pub enum Event {
+    /// A socket has datagrams.
+    Datagrams,
+    /// A timer is due.
+    Timer,
+}
+
+/// All VRRP instances of the agent.
+#[derive(Debug)]
+pub struct Driver<H: Host> {
+    host: H,
+    netlink: Handle,
+    slots: Vec<Slot>,
+    ports: Vec<VrrpSocket>,
+    rescan_at: Option<Nanos>,
+}
+
+impl<H: Host> Driver<H> {
+    /// A driver without instances; [`Driver::reconfigure`] starts them. `netlink` needs its
+    /// connection task running.
+    pub fn new(host: H, netlink: Handle) -> Self {
+        Self {
+            host,
+            netlink,
+            slots: Vec::new(),
+            ports: Vec::new(),
+            rescan_at: None,
+        }
+    }
+
+    /// The host, for what the application keeps there.
+    pub fn host(&mut self) -> &mut H {
+        &mut self.host
+    }
+
+    /// Waits until there is something to do; then call [`Driver::handle`]. Cancel-safe.
+    pub async fn next_event(&mut self) -> Event {
+        let due = self.next_timer();
+        let timer = async {
+            match due {
+                Some(at) => tokio::time::sleep(at.since(now())).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = timer => Event::Timer,
+            () = readable(&self.ports) => Event::Datagrams,
+        }
+    }
+
+    /// Does everything that is due. Not cancel-safe: await it to its end.
+    pub async fn handle(&mut self, _event: Event) {
+        for port in 0..self.ports.len() {
+            self.drain(port).await;
+        }
+        for at in 0..self.slots.len() {
+            let due = self.slots.get(at).and_then(|slot| slot.fsm.poll_timeout());
+            if due.is_some_and(|due| due <= now()) {
+                self.step(at, Input::Timer).await;
+            }
+        }
+        if self.rescan_at.is_some_and(|due| due <= now()) {
+            self.rescan().await;
+        }
+        self.plan_rescan();
+    }
+
+    /// An interface went up or down, appeared, vanished, or got another address.
+    pub async fn interface_changed(&mut self, ifindex: u32, up: bool) {
+        for at in 0..self.slots.len() {
+            let Some(slot) = self.slots.get(at) else {
+                continue;
+            };
+            match slot.ifindex {
+                Some(own) if own != ifindex => {}
+                Some(_) if !up => self.step(at, Input::InterfaceDown).await,
+                // Without an index it is waiting for any interface of its name to appear.
+                Some(_) | None => self.look_again(at).await,
+            }
+        }
+        self.plan_rescan();
+    }
+
+    /// Makes `instances` the ones that run: unchanged ones are not touched, removed and changed
+    /// ones release first, new and changed ones start.
+    pub async fn reconfigure(&mut self, instances: Vec<VrrpInstance>) {
+        for at in 0..self.slots.len() {
+            let stays = self
+                .slots
+                .get(at)
+                .is_some_and(|slot| instances.contains(&slot.config));
+            if !stays {
+                self.step(at, Input::Shutdown).await;
+            }
+        }
+        self.slots.retain(|slot| instances.contains(&slot.config));
+        let order: Vec<String> = instances.iter().map(|new| new.name.clone()).collect();
+        for config in instances {
+            if !self.slots.iter().any(|slot| slot.config == config) {
+                self.start(config).await;
+            }
+        }
+        self.slots
+            .sort_by_key(|slot| order.iter().position(|name| *name == slot.config.name));
+        self.sweep_ports();
+        self.plan_rescan();
+    }
+
+    /// Stops all instances: each MASTER removes its addresses, detaches, and then tells its peers.
+    pub async fn shutdown(&mut self) {
+        self.reconfigure(Vec::new()).await;
+    }
+
+    /// All instances in the order of the configuration.
+    pub fn snapshot(&self) -> Vec<InstanceStatus> {
+        self.slots.iter().map(Slot::status).collect()
+    }
+
+    async fn start(&mut self, config: VrrpInstance) {
+        // An owner's addresses may be the interface's own, and it claims them at once anyway.
+        if config.priority != PRIORITY_OWNER
+            && let Err(cause) = self.host.release(&config).await
+        {
+            let name = &config.name;
+            warn!("{name}: cannot remove what an earlier run may have left: {cause}");
+        }
+        self.slots.push(Slot::new(config));
+        let at = self.slots.len().saturating_sub(1);
+        let source = self.usable(at).await;
+        self.step(at, Input::Start { source }).await;
+    }
+
+    /// Gives one input to an instance and performs the actions, and what follows from those.
+    async fn step(&mut self, at: usize, input: Input) {
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let mut actions = Vec::new();
+            if let Some(slot) = self.slots.get_mut(at) {
+                slot.fsm.handle(now(), input, &mut actions);
+            }
+            for action in actions {
+                // With a failed claim there is nothing to announce.
+                if next.is_none() || action != Action::Announce {
+                    next = self.perform(at, action).await.or(next);
+                }
+            }
+        }
+    }
+
+    /// Performs one action; an input when it has a consequence.
+    async fn perform(&mut self, at: usize, action: Action) -> Option<Input> {
+        let slot = self.slots.get_mut(at)?;
+        let name = &slot.config.name;
+        match action {
+            Action::SendAdvert { priority } => send(slot, &self.ports, priority),
+            Action::Announce => announce(&slot.config),
+            Action::Claim => {
+                if let Err(cause) = self.host.claim(&slot.config).await {
+                    error!("{name}: cannot claim the addresses: {cause}; handing over");
+                    return Some(Input::ClaimFailed);
+                }
+            }
+            Action::Release => {
+                if let Err(cause) = self.host.release(&slot.config).await {
+                    error!("{name}: cannot release the addresses: {cause}");
+                }
+            }
+            Action::StateChanged { from, to, reason } => {
+                slot.changed(from, to, reason);
+                self.host.state_changed(&slot.config, from, to, reason);
+            }
+        }
+        None
+    }
+
+    async fn drain(&mut self, port: usize) {
+        let mut buffer = [0; packet::DATAGRAM_MAX];
+        for _ in 0..DRAIN_MAX {
+            let Some(fd) = self.ports.get(port) else {
+                return;
+            };
+            let ifindex = fd.ifindex();
+            let Some(datagram) = fd.receive(&mut buffer) else {
+                return;
+            };
+            self.deliver(ifindex, datagram).await;
+        }
+    }
+
+    /// A datagram too short to name a virtual router is charged to every instance of its
+    /// interface; one for a virtual router that is not ours is none of our business.
+    async fn deliver(&mut self, ifindex: u32, datagram: &[u8]) {
+        let vrid = packet::peek(datagram).map(|peek| peek.vrid);
+        for at in 0..self.slots.len() {
+            let Some(slot) = self.slots.get_mut(at) else {
+                continue;
+            };
+            if slot.ifindex == Some(ifindex)
+                && vrid.is_none_or(|vrid| vrid == slot.config.vrid)
+                && let Some(input) = slot.receive(datagram)
+            {
+                self.step(at, input).await;
+            }
+        }
+    }
+
+    fn next_timer(&self) -> Option<Nanos> {
+        let timers = self.slots.iter().filter_map(|slot| slot.fsm.poll_timeout());
+        timers.chain(self.rescan_at).min()
+    }
+
+    fn plan_rescan(&mut self) {
+        let wanted = self.slots.iter().any(needs_look);
+        if !wanted {
+            self.rescan_at = None;
+        } else if self.rescan_at.is_none() {
+            self.rescan_at = Some(now() + RESCAN_EVERY);
+        }
+    }
+
+    async fn rescan(&mut self) {
+        self.rescan_at = None;
+        for at in 0..self.slots.len() {
+            if self.slots.get(at).is_some_and(needs_look) {
+                self.look_again(at).await;
+            }
+        }
+    }
+
+    /// Tells the state machine what its interface is like.
+    async fn look_again(&mut self, at: usize) {
+        let input = match self.usable(at).await {
+            Some(source) => Input::InterfaceUp { source },
+            None => Input::InterfaceDown,
+        };
+        self.step(at, input).await;
+    }
+
+    /// The address to send from, if the interface can be used and its socket is open; logs why
+    /// not.
+    async fn usable(&mut self, at: usize) -> Option<IpAddr> {
+        let config = &self.slots.get(at)?.config;
+        let (interface, source) = (config.interface.clone(), config.source);
+        let group = config
+            .unicast_peers
+            .is_empty()
+            .then_some(config.mcast_group);
+        let found = links::find(&self.netlink, &interface).await;
+        let slot = self.slots.get_mut(at)?;
+        slot.suspect = false;
+        match &found {
+            Ok(link) => slot.ifindex = Some(link.ifindex),
+            Err(LinkError::NotFound { .. }) => slot.ifindex = None,
+            Err(LinkError::Netlink(_) | LinkError::Address(_)) => {}
+        }
+        self.sweep_ports();
+        let usable = match found {
+            Err(cause) => Err(cause.to_string()),
+            Ok(link) if !link.up => Err(format!("interface {interface} is down")),
+            Ok(link) => match source.or(link.address) {
+                None => Err(format!("interface {interface} has no IPv4 address")),
+                Some(source) => self
+                    .open_port(&interface, link.ifindex, group)
+                    .map(|()| source.into())
+                    .map_err(|cause| cause.to_string()),
+            },
+        };
+        self.note_usable(at, usable)
+    }
+
+    /// Logs a change of mind about an interface, once.
+    fn note_usable(&mut self, at: usize, source: Result<IpAddr, String>) -> Option<IpAddr> {
+        let slot = self.slots.get_mut(at)?;
+        let (name, interface) = (&slot.config.name, &slot.config.interface);
+        match source {
+            Ok(source) => {
+                if slot.complaint.take().is_some() {
+                    info!("{name}: interface {interface} can be used");
+                }
+                Some(source)
+            }
+            Err(complaint) => {
+                if slot.complaint.as_ref() != Some(&complaint) {
+                    error!("{name}: {complaint}; waiting for it to change");
+                    slot.complaint = Some(complaint);
+                }
+                None
+            }
+        }
+    }
+
+    /// Opens the socket of an interface at its first use and joins `group`.
+    fn open_port(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        group: Option<Ipv4Addr>,
+    ) -> Result<(), SocketError> {
+        let known = self.ports.iter_mut().find(|port| port.ifindex() == ifindex);
+        if let Some(port) = known {
+            return group.map_or(Ok(()), |group| port.join(group));
+        }
+        let mut port = VrrpSocket::open(interface, ifindex)?;
+        group.map_or(Ok(()), |group| port.join(group))?;
+        self.ports.push(port);
+        Ok(())
+    }
+
+    /// Closes the sockets that no instance uses any more.
+    fn sweep_ports(&mut self) {
+        let Self { ports, slots, .. } = self;
+        ports.retain(|port| {
+            let ifindex = Some(port.ifindex());
+            slots.iter().any(|slot| slot.ifindex == ifindex)
+        });
+    }
+}
+
+/// FAULT without a timer means waiting for the interface.
+fn needs_look(slot: &Slot) -> bool {
+    let waiting = slot.fsm.state() == State::Fault && slot.fsm.poll_timeout().is_none();
+    slot.suspect || waiting
+}
+
+fn send(slot: &mut Slot, ports: &[VrrpSocket], priority: u8) {
+    let port = ports
+        .iter()
+        .find(|port| Some(port.ifindex()) == slot.ifindex);
+    let peers = if slot.config.unicast_peers.is_empty() {
+        vec![slot.config.mcast_group]
+    } else {
+        slot.config.unicast_peers.clone()
+    };
+    for dst in peers {
+        let result = match (port, slot.advert(priority, dst)) {
+            (Some(port), Some(advert)) => port.send(&packet::encode(&advert), dst),
+            _ => Err(io::Error::from(io::ErrorKind::NetworkDown)),
+        };
+        slot.sent(priority, &result);
+    }
+}
+
+fn announce(config: &VrrpInstance) {
+    let mut devices: Vec<&str> = config.vips.iter().map(|v| config.device_of(v)).collect();
+    devices.sort_unstable();
+    devices.dedup();
+    for device in devices {
+        let vips: Vec<_> = config
+            .vips
+            .iter()
+            .filter(|vip| config.device_of(vip) == device)
+            .map(|vip| vip.addr)
+            .collect();
+        let result = Announcer::open(device).and_then(|announcer| announcer.announce(&vips));
+        if let Err(cause) = result {
+            warn!("{}: {cause}", config.name);
+        }
+    }
+}
+
+/// Waits until any of `ports` is readable.
+async fn readable(ports: &[VrrpSocket]) {
+    poll_fn(|cx| {
+        // All are polled, so that all will wake this task.
+        let ready = ports
+            .iter()
+            .filter(|port| port.poll_readable(cx).is_ready());
+        if ready.count() > 0 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+/// CLOCK_BOOTTIME: it also counts while the host is suspended, so a director that wakes up knows
+/// that it was away.
+fn now() -> Nanos {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Nanos::default(), |time| {
+        Nanos::default() + Duration::from(time)
+    })
+}
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

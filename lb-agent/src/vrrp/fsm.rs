@@ -1,0 +1,651 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The state machine of one VRRP instance.
+//!
+//! In: [`Input`]s with the moment they are handled. Out: [`Action`]s, to be performed in order.
+//! Called by the driver and the simulated LAN: `handle` after any event, then `poll_timeout`, and
+//! `handle(Timer)` once that moment has come (earlier is harmless). Invariants: every input is
+//! good in every state; `Claim` and `Release` alternate; a MASTER's advert timer is moved by
+//! nothing but itself. Inputs and actions are serde values, so a recording replays.
+//!
+//! ```text
+//!            Start                  down timer                 interface lost, claim failed
+//!  INIT ───────────────▸ BACKUP ───────────────▸ MASTER ───────────────┐
+//!    │  (owner: MASTER)  ▲    ▲                    │                   ▼
+//!    │                   │    └────────────────────┘   interface   FAULT
+//!    │                   │   higher one heard, overslept   back      │
+//!    │                   └───────────────────────────────────────────┘
+//!    └── from any state by Shutdown
+//! ```
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::election::{self, Outcome, PRIORITY_OWNER, PRIORITY_RELEASE};
+use super::time::Nanos;
+use crate::config::model::VrrpVersion;
+
+/// Second round of announcements after a takeover or after another MASTER was heard.
+///
+/// KEEPALIVED: `garp_master_delay` and `garp_lower_prio_delay`, 5 s by default.
+pub const ANNOUNCE_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// First pause before an instance that could not claim takes part in elections again.
+pub const CLAIM_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// The pause doubles with each failure in a row, this many times: up to 640 s. Each try costs
+/// the service the time of an election, because the peers believe the claim.
+pub const CLAIM_RETRY_DOUBLINGS: u32 = 6;
+
+/// What an instance has to know of its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Settings {
+    /// Version: decides skew and whether the MASTER's interval is learned.
+    pub version: VrrpVersion,
+    /// 1–255; 255 owns the addresses.
+    pub priority: u8,
+    /// Own advert interval.
+    pub interval: Duration,
+    /// Take over from a MASTER of lower priority.
+    pub preempt: bool,
+}
+
+/// State as users and scripts know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum State {
+    /// Not started, or stopped.
+    Init,
+    /// Listening.
+    Backup,
+    /// Holding the addresses and forwarding.
+    Master,
+    /// Unable to be MASTER.
+    Fault,
+}
+
+/// What happens to an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// Begin; `source` is the address to send from, absent when the interface is unusable.
+    Start {
+        /// Own address on the wire.
+        source: Option<IpAddr>,
+    },
+    /// An advert of this virtual router passed every check.
+    Advert {
+        /// Who sent it.
+        src: IpAddr,
+        /// Its priority.
+        priority: u8,
+        /// Its interval.
+        interval: Duration,
+    },
+    /// The moment of `poll_timeout` has come.
+    Timer,
+    /// The interface works, or its address changed.
+    InterfaceUp {
+        /// Own address on the wire.
+        source: IpAddr,
+    },
+    /// The interface is down, gone or without an address.
+    InterfaceDown,
+    /// A `Claim` could not be performed.
+    ClaimFailed,
+    /// Stop for good.
+    Shutdown,
+}
+
+/// What the driver has to do, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Send one advert (to every peer when unicast).
+    SendAdvert {
+        /// Its priority.
+        priority: u8,
+    },
+    /// Attach the packet program and add the addresses.
+    Claim,
+    /// A round of gratuitous ARP for every address.
+    Announce,
+    /// Remove the addresses and detach the program.
+    Release,
+    /// Tell the world.
+    StateChanged {
+        /// State before.
+        from: State,
+        /// State from here on.
+        to: State,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// Why a state changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The instance was started.
+    Started,
+    /// Priority 255: the addresses are its own.
+    Owner,
+    /// No advert was heard for the master down interval.
+    Silence,
+    /// The MASTER gave its role up with priority 0.
+    MasterReleased,
+    /// Only a MASTER of lower priority was heard.
+    Preempted,
+    /// A MASTER of higher priority was heard.
+    HigherPriority {
+        /// Who.
+        src: IpAddr,
+        /// Its priority.
+        priority: u8,
+    },
+    /// A MASTER of equal priority and higher address was heard.
+    HigherAddress {
+        /// Who.
+        src: IpAddr,
+    },
+    /// This process did not run for so long that the peers must have elected another MASTER.
+    Overslept,
+    /// The interface cannot be used.
+    InterfaceDown,
+    /// The interface can be used again.
+    InterfaceUp,
+    /// The addresses or the packet program could not be claimed.
+    ClaimFailed,
+    /// The pause after a failed claim is over.
+    Retry,
+    /// The agent stops the instance.
+    Stopped,
+}
+
+/// One VRRP instance.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    settings: Settings,
+    source: Option<IpAddr>,
+    /// RFC 9568 §6.1 `Active_Adver_Interval`: the MASTER's interval; our own in version 2.
+    master_interval: Duration,
+    /// Failed claims since the last one that held for an interval.
+    claim_failures: u32,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Init,
+    Backup {
+        down_at: Nanos,
+        waiting: Waiting,
+    },
+    Master {
+        /// Last advert on the wire: the moment from which the peers count.
+        sent_at: Nanos,
+        advert_at: Nanos,
+        announced_at: Nanos,
+        announce_at: Option<Nanos>,
+    },
+    Fault {
+        /// None: until the interface is back.
+        retry_at: Option<Nanos>,
+    },
+}
+
+/// What the down timer of a BACKUP is waiting out.
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    Silence,
+    Release,
+    LowerPriority,
+}
+
+impl Instance {
+    /// An instance in INIT.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            source: None,
+            master_interval: settings.interval,
+            claim_failures: 0,
+            phase: Phase::Init,
+        }
+    }
+
+    /// Its state.
+    pub fn state(&self) -> State {
+        match self.phase {
+            Phase::Init => State::Init,
+            Phase::Backup { .. } => State::Backup,
+            Phase::Master { .. } => State::Master,
+            Phase::Fault { .. } => State::Fault,
+        }
+    }
+
+    /// The priority it elects with.
+    pub fn priority(&self) -> u8 {
+        self.settings.priority
+    }
+
+    /// Own address on the wire, while the interface has one.
+    pub fn source(&self) -> Option<IpAddr> {
+        self.source
+    }
+
+    /// When `handle(Timer)` is due; call after each `handle`.
+    pub fn poll_timeout(&self) -> Option<Nanos> {
+        match self.phase {
+            Phase::Init => None,
+            Phase::Backup { down_at, .. } => Some(down_at),
+            Phase::Master {
+                advert_at,
+                announce_at,
+                ..
+            } => Some(announce_at.map_or(advert_at, |at| at.min(advert_at))),
+            Phase::Fault { retry_at } => retry_at,
+        }
+    }
+
+    /// Takes one input and appends what has to be done about it.
+    pub fn handle(&mut self, now: Nanos, input: Input, out: &mut Vec<Action>) {
+        let leaving = matches!(input, Input::Shutdown | Input::InterfaceDown);
+        if !leaving && self.master_overslept(now) {
+            self.step_down(now, Reason::Overslept, out);
+        }
+        match input {
+            Input::Start { source } => self.start(now, source, out),
+            Input::Advert {
+                src,
+                priority,
+                interval,
+            } => self.advert(now, src, priority, interval, out),
+            Input::Timer => self.timer(now, out),
+            Input::InterfaceUp { source } => self.interface_up(now, source, out),
+            Input::InterfaceDown => self.interface_down(out),
+            Input::ClaimFailed => self.claim_failed(now, out),
+            Input::Shutdown => self.shutdown(out),
+        }
+    }
+
+    fn start(&mut self, now: Nanos, source: Option<IpAddr>, out: &mut Vec<Action>) {
+        if !matches!(self.phase, Phase::Init) {
+            return;
+        }
+        self.source = source;
+        self.claim_failures = 0;
+        if source.is_some() {
+            self.enter(now, Reason::Started, out);
+        } else {
+            self.change(Phase::Fault { retry_at: None }, Reason::InterfaceDown, out);
+        }
+    }
+
+    /// RFC 9568 §6.4.1: the owner is MASTER at once, everyone else listens first.
+    ///
+    /// KEEPALIVED: `state MASTER` does not shorten that wait.
+    fn enter(&mut self, now: Nanos, reason: Reason, out: &mut Vec<Action>) {
+        if self.settings.priority == PRIORITY_OWNER {
+            self.take_over(now, Reason::Owner, out);
+        } else {
+            self.master_interval = self.settings.interval;
+            self.listen(now, reason, out);
+        }
+    }
+
+    fn advert(
+        &mut self,
+        now: Nanos,
+        src: IpAddr,
+        priority: u8,
+        interval: Duration,
+        out: &mut Vec<Action>,
+    ) {
+        match self.phase {
+            Phase::Backup { down_at, .. } => {
+                self.backup_hears(now, down_at, priority, interval);
+            }
+            Phase::Master { .. } => self.master_hears(now, src, priority, interval, out),
+            // A datagram that was queued before the instance stopped or failed.
+            Phase::Init | Phase::Fault { .. } => {}
+        }
+    }
+
+    /// RFC 9568 §6.4.2.
+    fn backup_hears(&mut self, now: Nanos, down_at: Nanos, priority: u8, interval: Duration) {
+        self.phase = if priority == PRIORITY_RELEASE {
+            Phase::Backup {
+                down_at: now + self.skew(),
+                waiting: Waiting::Release,
+            }
+        } else if !self.settings.preempt || priority >= self.settings.priority {
+            self.learn(interval);
+            Phase::Backup {
+                down_at: now + self.down_interval(),
+                waiting: Waiting::Silence,
+            }
+        } else {
+            Phase::Backup {
+                down_at,
+                waiting: Waiting::LowerPriority,
+            }
+        };
+    }
+
+    /// RFC 9568 §6.4.3.
+    fn master_hears(
+        &mut self,
+        now: Nanos,
+        src: IpAddr,
+        priority: u8,
+        interval: Duration,
+        out: &mut Vec<Action>,
+    ) {
+        if priority == PRIORITY_RELEASE {
+            self.send_advert(now, out);
+            return;
+        }
+        let own = (self.settings.priority, self.source);
+        let reason = match election::contest(own, (priority, src)) {
+            Outcome::YieldToPriority => Reason::HigherPriority { src, priority },
+            Outcome::YieldToAddress => Reason::HigherAddress { src },
+            Outcome::Hold => {
+                self.send_advert(now, out);
+                self.announce_over_rival(now, out);
+                return;
+            }
+        };
+        self.learn(interval);
+        out.push(Action::Release);
+        // A last advert of our own priority, once the addresses are gone, tells the winner that
+        // there was a second MASTER: it then repeats its gratuitous ARP, and clients that learned
+        // our link address find it. KEEPALIVED: `vrrp_higher_prio_send_advert`, off by default.
+        out.push(Action::SendAdvert {
+            priority: self.settings.priority,
+        });
+        self.listen(now, reason, out);
+    }
+
+    /// Clients may have learned the rival's link address: claim the addresses again, though not
+    /// more often than once an interval, and once more when the rival has had time to go.
+    fn announce_over_rival(&mut self, now: Nanos, out: &mut Vec<Action>) {
+        let interval = self.settings.interval;
+        if let Phase::Master {
+            announced_at,
+            announce_at,
+            ..
+        } = &mut self.phase
+        {
+            if now.since(*announced_at) >= interval {
+                out.push(Action::Announce);
+                *announced_at = now;
+            }
+            announce_at.get_or_insert(now + ANNOUNCE_AGAIN_AFTER);
+        }
+    }
+
+    fn timer(&mut self, now: Nanos, out: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Backup { down_at, waiting } if now >= down_at => {
+                self.master_is_down(now, down_at, waiting, out);
+            }
+            Phase::Master {
+                advert_at,
+                announce_at,
+                ..
+            } => self.master_timer(now, advert_at, announce_at, out),
+            Phase::Fault { retry_at: Some(at) } if now >= at => {
+                self.enter(now, Reason::Retry, out);
+            }
+            Phase::Init | Phase::Backup { .. } | Phase::Fault { .. } => {}
+        }
+    }
+
+    /// The silence is only known if we were there to listen: a timer that comes a whole down
+    /// interval late starts the wait anew.
+    fn master_is_down(
+        &mut self,
+        now: Nanos,
+        down_at: Nanos,
+        waiting: Waiting,
+        out: &mut Vec<Action>,
+    ) {
+        if now.since(down_at) > self.down_interval() {
+            self.phase = self.listening(now);
+            return;
+        }
+        let reason = match waiting {
+            Waiting::Silence => Reason::Silence,
+            Waiting::Release => Reason::MasterReleased,
+            Waiting::LowerPriority => Reason::Preempted,
+        };
+        self.take_over(now, reason, out);
+    }
+
+    fn master_timer(
+        &mut self,
+        now: Nanos,
+        due: Nanos,
+        again: Option<Nanos>,
+        out: &mut Vec<Action>,
+    ) {
+        if now >= due {
+            self.claim_failures = 0;
+            self.send_advert(now, out);
+            let next = due + self.settings.interval;
+            if let Phase::Master { advert_at, .. } = &mut self.phase {
+                *advert_at = if next > now {
+                    next
+                } else {
+                    now + self.settings.interval
+                };
+            }
+        }
+        if again.is_some_and(|at| now >= at) {
+            out.push(Action::Announce);
+            if let Phase::Master {
+                announced_at,
+                announce_at,
+                ..
+            } = &mut self.phase
+            {
+                *announced_at = now;
+                *announce_at = None;
+            }
+        }
+    }
+
+    fn interface_up(&mut self, now: Nanos, source: IpAddr, out: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Init => {}
+            Phase::Fault { retry_at: None } => {
+                self.source = Some(source);
+                self.enter(now, Reason::InterfaceUp, out);
+            }
+            Phase::Backup { .. } | Phase::Master { .. } | Phase::Fault { .. } => {
+                self.source = Some(source);
+            }
+        }
+    }
+
+    fn interface_down(&mut self, out: &mut Vec<Action>) {
+        let phase = Phase::Fault { retry_at: None };
+        match self.phase {
+            Phase::Init => return,
+            Phase::Fault { .. } => self.phase = phase,
+            Phase::Backup { .. } => self.change(phase, Reason::InterfaceDown, out),
+            Phase::Master { .. } => {
+                self.resign(out);
+                self.change(phase, Reason::InterfaceDown, out);
+            }
+        }
+        self.source = None;
+    }
+
+    /// A MASTER that cannot forward must not be MASTER: hand over, and try again much later.
+    fn claim_failed(&mut self, now: Nanos, out: &mut Vec<Action>) {
+        if !matches!(self.phase, Phase::Master { .. }) {
+            return;
+        }
+        let pause = CLAIM_RETRY_AFTER * (1 << self.claim_failures.min(CLAIM_RETRY_DOUBLINGS));
+        self.claim_failures = self.claim_failures.saturating_add(1);
+        self.resign(out);
+        let retry_at = Some(now + pause);
+        self.change(Phase::Fault { retry_at }, Reason::ClaimFailed, out);
+    }
+
+    fn shutdown(&mut self, out: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Init => return,
+            Phase::Master { .. } => self.resign(out),
+            Phase::Backup { .. } | Phase::Fault { .. } => {}
+        }
+        self.change(Phase::Init, Reason::Stopped, out);
+    }
+
+    /// The reverse of a takeover: addresses and program first, the word to the peers last, so
+    /// that nobody claims an address which this host still holds.
+    fn resign(&self, out: &mut Vec<Action>) {
+        out.push(Action::Release);
+        out.push(Action::SendAdvert {
+            priority: PRIORITY_RELEASE,
+        });
+        debug_assert!(matches!(self.phase, Phase::Master { .. }));
+    }
+
+    fn step_down(&mut self, now: Nanos, reason: Reason, out: &mut Vec<Action>) {
+        out.push(Action::Release);
+        self.master_interval = self.settings.interval;
+        self.listen(now, reason, out);
+    }
+
+    /// RFC 9568 §6.4.2 (Active_Down_Timer fires). KEEPALIVED: the advert comes first, so that
+    /// a rival of lower priority steps down while the addresses are still being added.
+    fn take_over(&mut self, now: Nanos, reason: Reason, out: &mut Vec<Action>) {
+        let phase = Phase::Master {
+            sent_at: now,
+            advert_at: now + self.settings.interval,
+            announced_at: now,
+            announce_at: Some(now + ANNOUNCE_AGAIN_AFTER),
+        };
+        out.extend([
+            Action::SendAdvert {
+                priority: self.settings.priority,
+            },
+            Action::Claim,
+            Action::Announce,
+        ]);
+        self.change(phase, reason, out);
+    }
+
+    fn listen(&mut self, now: Nanos, reason: Reason, out: &mut Vec<Action>) {
+        self.change(self.listening(now), reason, out);
+    }
+
+    fn listening(&self, now: Nanos) -> Phase {
+        Phase::Backup {
+            down_at: now + self.down_interval(),
+            waiting: Waiting::Silence,
+        }
+    }
+
+    fn change(&mut self, phase: Phase, reason: Reason, out: &mut Vec<Action>) {
+        let from = self.state();
+        self.phase = phase;
+        let to = self.state();
+        out.push(Action::StateChanged { from, to, reason });
+    }
+
+    /// Sends without touching the advert timer: extra adverts never slow the pace.
+    fn send_advert(&mut self, now: Nanos, out: &mut Vec<Action>) {
+        if let Phase::Master { sent_at, .. } = &mut self.phase {
+            *sent_at = now;
+        }
+        out.push(Action::SendAdvert {
+            priority: self.settings.priority,
+        });
+    }
+
+    /// The peers have heard nothing for so long that one of our own priority would have claimed.
+    fn master_overslept(&self, now: Nanos) -> bool {
+        let Phase::Master { sent_at, .. } = self.phase else {
+            return false;
+        };
+        let Settings {
+            version,
+            priority,
+            interval,
+            ..
+        } = self.settings;
+        now.since(sent_at) > election::down_interval(version, priority, interval)
+    }
+
+    /// RFC 9568 §6.4.2: version 3 follows the MASTER's interval. Zero is not an interval.
+    fn learn(&mut self, interval: Duration) {
+        if self.settings.version == VrrpVersion::V3 && !interval.is_zero() {
+            self.master_interval = interval;
+        }
+    }
+
+    fn skew(&self) -> Duration {
+        let Settings {
+            version, priority, ..
+        } = self.settings;
+        election::skew(version, priority, self.master_interval)
+    }
+
+    fn down_interval(&self) -> Duration {
+        let Settings {
+            version, priority, ..
+        } = self.settings;
+        election::down_interval(version, priority, self.master_interval)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Init => "INIT",
+            Self::Backup => "BACKUP",
+            Self::Master => "MASTER",
+            Self::Fault => "FAULT",
+        })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started => f.write_str("started"),
+            Self::Owner => f.write_str("it owns the addresses (priority 255)"),
+            Self::Silence => f.write_str("no advert within the master down interval"),
+            Self::MasterReleased => f.write_str("the MASTER gave its role up"),
+            Self::Preempted => f.write_str("the MASTER has a lower priority"),
+            Self::HigherPriority { src, priority } => {
+                write!(f, "{src} is MASTER with the higher priority {priority}")
+            }
+            Self::HigherAddress { src } => {
+                write!(
+                    f,
+                    "{src} is MASTER with the same priority and the higher address"
+                )
+            }
+            Self::Overslept => f.write_str(
+                "this process did not run for longer than the peers wait, so one of them took over",
+            ),
+            Self::InterfaceDown => {
+                f.write_str("its interface is down, gone or without an IPv4 address")
+            }
+            Self::InterfaceUp => f.write_str("its interface is back"),
+            Self::ClaimFailed => f.write_str("addresses or packet program could not be claimed"),
+            Self::Retry => f.write_str("the pause after the failed claim is over"),
+            Self::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "fsm_tests.rs"]
+mod tests;

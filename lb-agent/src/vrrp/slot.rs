@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The books of one running instance.
+//!
+//! In: datagrams and state changes. Out: inputs for its state machine, log lines, its
+//! [`InstanceStatus`]. Called by the driver. Invariant: one log line per kind of trouble until
+//! the state changes, so that a flood of bad adverts is counted in full and logged once.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+use tracing::{info, warn};
+
+use super::counters::{Counter, Counters};
+use super::fsm::{Input, Instance, Reason, Settings, State};
+use super::packet::{self, Accept, Advert};
+use super::status::{InstanceStatus, RIVALS_MAX, Rival, unix_ms};
+use crate::config::model::VrrpInstance;
+
+/// A configured instance, its state machine and its books.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) config: VrrpInstance,
+    pub(super) fsm: Instance,
+    /// Interface index while the interface exists.
+    pub(super) ifindex: Option<u32>,
+    /// Its interface did something odd: look at it again.
+    pub(super) suspect: bool,
+    /// Last complaint about its interface, not to be repeated.
+    pub(super) complaint: Option<String>,
+    addresses: Vec<Ipv4Addr>,
+    counters: Counters,
+    logged: BTreeSet<Counter>,
+    master: Option<IpAddr>,
+    rivals: Vec<Rival>,
+    since_unix_ms: u64,
+}
+
+impl Slot {
+    pub(super) fn new(config: VrrpInstance) -> Self {
+        let settings = Settings {
+            version: config.version,
+            priority: config.priority,
+            interval: config.advert_interval,
+            preempt: config.preempt,
+        };
+        Self {
+            fsm: Instance::new(settings),
+            addresses: config.vips.iter().map(|vip| vip.addr).collect(),
+            config,
+            ifindex: None,
+            suspect: false,
+            complaint: None,
+            counters: Counters::default(),
+            logged: BTreeSet::new(),
+            master: None,
+            rivals: Vec::new(),
+            since_unix_ms: unix_ms(),
+        }
+    }
+
+    /// Counts a datagram for this instance; the input it makes when it is believed.
+    pub(super) fn receive(&mut self, datagram: &[u8]) -> Option<Input> {
+        let accept = Accept {
+            version: self.config.version,
+            vrid: self.config.vrid,
+            auth: &self.config.auth,
+            interval: self.config.advert_interval,
+            unicast: !self.config.unicast_peers.is_empty(),
+            own: self.source(),
+            addresses: &self.addresses,
+        };
+        let received = match packet::decode(datagram, &accept) {
+            Ok(received) => received,
+            Err(refusal) => {
+                let src = packet::peek(datagram).map(|peek| peek.src.into());
+                self.trouble(refusal, src);
+                return None;
+            }
+        };
+        let advert = received.advert;
+        let src = IpAddr::V4(advert.src);
+        self.counters.bump(Counter::AdvertRcvd);
+        if received.message_only_checksum {
+            self.counters.bump(Counter::ChkMessageOnly);
+        }
+        if received.addresses_differ {
+            self.trouble(Counter::AddrListErr, Some(src));
+        }
+        if advert.priority == 0 {
+            self.counters.bump(Counter::PriZeroRcvd);
+        } else {
+            self.heard(src, advert.priority);
+        }
+        Some(Input::Advert {
+            src,
+            priority: advert.priority,
+            interval: advert.interval,
+        })
+    }
+
+    /// The advert to send now, to `dst`; none without a source address.
+    pub(super) fn advert(&self, priority: u8, dst: Ipv4Addr) -> Option<Advert> {
+        Some(Advert {
+            src: self.source()?,
+            dst,
+            version: self.config.version,
+            vrid: self.config.vrid,
+            priority,
+            interval: self.config.advert_interval,
+            auth: self.config.auth.clone(),
+            addresses: self.addresses.clone(),
+        })
+    }
+
+    /// Counts a datagram sent, or not.
+    pub(super) fn sent(&mut self, priority: u8, result: &std::io::Result<()>) {
+        if let Err(cause) = result {
+            self.counters.bump(Counter::SendErr);
+            self.suspect = true;
+            if self.logged.insert(Counter::SendErr) {
+                let (name, interface) = (&self.config.name, &self.config.interface);
+                warn!("{name}: cannot send an advert on {interface}: {cause}");
+            }
+            return;
+        }
+        self.logged.remove(&Counter::SendErr);
+        self.counters.bump(Counter::AdvertSent);
+        if priority == 0 {
+            self.counters.bump(Counter::PriZeroSent);
+        }
+    }
+
+    /// Writes a state change into the books and the log.
+    pub(super) fn changed(&mut self, from: State, to: State, reason: Reason) {
+        self.since_unix_ms = unix_ms();
+        self.logged.clear();
+        if to == State::Master {
+            self.counters.bump(Counter::BecomeMaster);
+            self.master = None;
+            self.rivals.clear();
+        }
+        if from == State::Master {
+            self.counters.bump(Counter::ReleaseMaster);
+        }
+        let name = &self.config.name;
+        match to {
+            State::Fault => warn!("{name}: {from} -> {to}: {reason}"),
+            State::Init | State::Backup | State::Master => {
+                info!("{name}: {from} -> {to}: {reason}");
+            }
+        }
+    }
+
+    pub(super) fn status(&self) -> InstanceStatus {
+        InstanceStatus {
+            name: self.config.name.clone(),
+            state: self.fsm.state(),
+            interface: self.config.interface.clone(),
+            vrid: self.config.vrid,
+            version: self.config.version,
+            priority: self.config.priority,
+            effective_priority: self.fsm.priority(),
+            source: self.fsm.source(),
+            master: self.master,
+            since_unix_ms: self.since_unix_ms,
+            counters: self.counters.clone(),
+            rivals: self.rivals.clone(),
+        }
+    }
+
+    fn source(&self) -> Option<Ipv4Addr> {
+        match self.fsm.source() {
+            Some(IpAddr::V4(source)) => Some(source),
+            _ => None,
+        }
+    }
+
+    fn heard(&mut self, src: IpAddr, priority: u8) {
+        if self.fsm.state() != State::Master {
+            self.master = Some(src);
+            return;
+        }
+        let known = self.rivals.iter().position(|rival| rival.address == src);
+        if known.is_none() {
+            let name = &self.config.name;
+            warn!("{name}: {src} is MASTER too, with priority {priority}");
+        }
+        match known {
+            Some(at) => drop(self.rivals.remove(at)),
+            None if self.rivals.len() >= RIVALS_MAX => drop(self.rivals.remove(0)),
+            None => {}
+        }
+        self.rivals.push(Rival {
+            address: src,
+            priority,
+            heard_unix_ms: unix_ms(),
+        });
+    }
+
+    fn trouble(&mut self, counter: Counter, src: Option<IpAddr>) {
+        self.counters.bump(counter);
+        if self.logged.insert(counter) {
+            let src = src.map_or_else(|| "an unknown sender".to_owned(), |src| src.to_string());
+            let (name, interface) = (&self.config.name, &self.config.interface);
+            let (what, doc) = (counter.name(), counter.doc());
+            warn!(
+                "{name}: advert from {src} on {interface}: {doc} Counted as {what}, logged once \
+                 until the state changes"
+            );
+        }
+    }
+}
