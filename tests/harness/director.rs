@@ -237,6 +237,12 @@ impl Director {
     }
 
     fn keepalived_command(&self) -> Result<Command> {
+        // KEEPALIVED: it refuses to start while a pid file names a process, even a dead one that
+        // nobody has reaped yet. A host that comes back after a crash has an empty /run.
+        let pid_files = ["keepalived.pid", "keepalived-vrrp.pid"].map(|file| self.host.path(file));
+        for file in &pid_files {
+            let _ = std::fs::remove_file(file);
+        }
         let mut command = self.host.command("keepalived")?;
         // This kernel need not have ip_vs: the VRRP half alone is what we compare with.
         command.args([

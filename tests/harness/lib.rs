@@ -18,12 +18,14 @@
 //! - [`site`]: the standard picture above.
 //! - [`director`]: xlvs or Debian's keepalived in that role. [`server`]: nginx. [`client`]: ab, curl.
 //! - [`observer`]: adverts and gratuitous ARPs with kernel timestamps. [`requester`]: steady load.
+//! - [`experiment`]: what suites, demo and benchmark measure alike.
 //! - [`capture`]: what the wire carried, kept when a test fails. [`xdp`]: who has a program attached.
 
 pub mod capture;
 pub mod client;
 pub mod config;
 pub mod director;
+pub mod experiment;
 pub mod lab;
 pub mod netns;
 pub mod observer;

@@ -62,19 +62,16 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         for program in &programs {
             // The path holds the private tools too; sudo would set its own.
             let mut command = run::as_root("env")?;
-            command.arg(path_variable()).arg(&program.path);
+            command.arg(run::assign("PATH", run::path_variable()));
+            command
+                .arg(run::assign("XLVS_BINARY", build::binary()))
+                .arg(&program.path);
             tallies.push(program.run(command, &more));
         }
     } else if needing_root > 0 {
         println!("\nskipped: {needing_root} tests need root (run: cargo xtask test lab)");
     }
     conclude(&tallies)
-}
-
-fn path_variable() -> std::ffi::OsString {
-    let mut variable = std::ffi::OsString::from("PATH=");
-    variable.push(std::env::join_paths(run::search_path()).unwrap_or_default());
-    variable
 }
 
 /// A compiled test program.
