@@ -82,6 +82,17 @@ impl Site {
         })
     }
 
+    /// Every host of the site.
+    pub fn hosts(&self) -> Vec<Host> {
+        let directors = self.directors.iter().map(Director::host);
+        let servers = self.servers.iter().map(RealServer::host);
+        directors
+            .chain(servers)
+            .chain([&self.client])
+            .cloned()
+            .collect()
+    }
+
     /// How many requests to the VIP each web server has answered.
     pub fn answered(&self) -> Result<Vec<u64>> {
         self.servers

@@ -34,3 +34,13 @@ pub fn attachment(host: &Host) -> Result<Option<Attachment>> {
     };
     Ok(Some(Attachment { mode, program }))
 }
+
+/// Whether bpftool, a second witness, sees a program on the host's interface.
+pub fn seen_by_bpftool(host: &Host) -> Result<bool> {
+    let text = host.run("bpftool", &["-j", "net", "show", "dev", INTERFACE])?;
+    let nets: serde_json::Value =
+        serde_json::from_str(&text).context("cannot read bpftool's JSON")?;
+    Ok(nets[0]["xdp"]
+        .as_array()
+        .is_some_and(|attached| !attached.is_empty()))
+}
