@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use rtnetlink::Handle;
 use thiserror::Error;
-use tracing::{error, info, warn};
+use tracing::error;
 
 use crate::config::model::VrrpInstance;
 use crate::dataplane::plan::NextHopRow;
@@ -54,7 +54,12 @@ pub struct Director {
 impl Director {
     /// A director without a data plane.
     pub fn new(netlink: Handle) -> Self {
-        Self { netlink, dataplane: None, claims: BTreeMap::new(), started: Instant::now() }
+        Self {
+            netlink,
+            dataplane: None,
+            claims: BTreeMap::new(),
+            started: Instant::now(),
+        }
     }
 
     /// Gives or takes the data plane.
@@ -70,7 +75,9 @@ impl Director {
     /// Brings the maps to what is desired. Nothing to do without a data plane.
     pub fn apply(&mut self, desired: &Desired) -> Result<(), DataplaneError> {
         let now = self.started.elapsed();
-        self.dataplane.as_mut().map_or(Ok(()), |dataplane| dataplane.apply(desired, now))
+        self.dataplane
+            .as_mut()
+            .map_or(Ok(()), |dataplane| dataplane.apply(desired, now))
     }
 
     /// Brings the servers' next hops to `states`.
@@ -88,7 +95,10 @@ impl Director {
         let lookup = |addr| {
             let state: &NextHopState = states.get(&addr)?;
             let usable = state.ifindex != 0 && !state.local;
-            usable.then_some(NextHopRow { ifindex: state.ifindex, mac: state.mac })
+            usable.then_some(NextHopRow {
+                ifindex: state.ifindex,
+                mac: state.mac,
+            })
         };
         if let Err(err) = dataplane.route(lookup) {
             error!("{err}; next hops stay as they were");
@@ -100,7 +110,10 @@ impl Director {
         let Some(dataplane) = &mut self.dataplane else {
             return;
         };
-        for state in states.values().filter(|state| state.ifindex != 0 && !state.local) {
+        for state in states
+            .values()
+            .filter(|state| state.ifindex != 0 && !state.local)
+        {
             let name = link_name(state.ifindex);
             if let Err(err) = dataplane.attach(&name, state.ifindex) {
                 error!("{err}");
@@ -116,7 +129,9 @@ impl Director {
         let mut claim = BTreeSet::new();
         for device in devices(instance) {
             let link = links::find(&self.netlink, device).await?;
-            let mac = link.mac.ok_or_else(|| DirectorError::NoMac(device.to_owned()))?;
+            let mac = link
+                .mac
+                .ok_or_else(|| DirectorError::NoMac(device.to_owned()))?;
             dataplane.know_link(device, link.ifindex, mac)?;
             dataplane.attach(device, link.ifindex)?;
             claim.insert(link.ifindex);
@@ -132,7 +147,9 @@ impl Director {
         };
         let still: BTreeSet<u32> = self.claims.values().flatten().copied().collect();
         if let Some(dataplane) = &mut self.dataplane {
-            claim.difference(&still).for_each(|ifindex| dataplane.detach(*ifindex));
+            claim
+                .difference(&still)
+                .for_each(|ifindex| dataplane.detach(*ifindex));
         }
     }
 }
@@ -168,13 +185,8 @@ impl Host for Director {
         result
     }
 
-    fn state_changed(&mut self, instance: &VrrpInstance, from: State, to: State, reason: Reason) {
-        let name = &instance.name;
-        match to {
-            State::Fault => warn!("{name}: {from} -> {to}: {reason}"),
-            _ => info!("{name}: {from} -> {to}: {reason}"),
-        }
-    }
+    /// The driver logs it; nothing else hangs on it yet.
+    fn state_changed(&mut self, _: &VrrpInstance, _: State, _: State, _: Reason) {}
 }
 
 /// Interfaces of an instance: of its adverts and of its addresses.

@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The xlvs agent: control plane of the XDP load balancer. See ARCHITECTURE.md for the map.
+//!
+//! Rooms: [`config`] (text to meaning), [`vrrp`] (who is MASTER), [`health`] (which real servers
+//! are fit), [`netlink`] (the kernel's links, addresses, routes, neighbours), [`dataplane`] (the
+//! packet program and its maps), [`control`] (the socket of `xlvs status`), [`cli`]. [`app`] wires
+//! them.
 
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dataplane;
+pub mod director;
 pub mod health;
 pub mod netlink;
+mod status;
 pub mod vrrp;

@@ -218,7 +218,10 @@ fn xdp_code(verdict: Verdict) -> u32 {
 /// The program in the kernel, where this process may load it.
 fn load_kernel() -> Option<Dataplane> {
     match Dataplane::load(&LoadOptions { max_conns: 4096 }) {
-        Ok(kernel) => Some(kernel),
+        Ok(kernel) => {
+            println!("verified {:?}", kernel.info());
+            Some(kernel)
+        }
         Err(DataplaneError::NoObject) => {
             eprintln!(
                 "skipped (kernel half): no packet program in this build (run: cargo xtask test)"

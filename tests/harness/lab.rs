@@ -3,9 +3,11 @@
 //!
 //! In: the experiment's name. Out: a [`Lab`] to which hosts are added. Invariants: all interfaces
 //! are veth pairs with transmit checksum offload off, since a frame with a half-made checksum must
-//! not leave through XDP; the bridge's ends have GRO on, which makes them accept XDP_TX frames.
+//! not leave through XDP; the bridge's ends carry a program that passes everything, since a veth
+//! drains what its peer sends by XDP only then (see [`crate::pass`]).
 
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result, bail};
 
 use crate::netns::{self, Namespace};
-use crate::{privilege, process};
+use crate::{pass, privilege, process};
 
 /// The interface that connects each host to the LAN.
 pub const INTERFACE: &str = "eth0";
@@ -35,6 +37,8 @@ pub struct Lab {
     prefix: String,
     directory: PathBuf,
     lan: Arc<Namespace>,
+    /// The programs on the bridge's ends, each as its link.
+    passing: Mutex<Vec<OwnedFd>>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -69,6 +73,7 @@ impl Lab {
             prefix,
             directory,
             lan: Arc::new(lan),
+            passing: Mutex::default(),
             _alone: alone,
         })
     }
@@ -94,12 +99,25 @@ impl Lab {
             directory,
         };
         host.run("ethtool", &["-K", INTERFACE, "tx", "off"])?;
-        run_in(
-            &self.lan,
-            "ethtool",
-            &["-K", name, "tx", "off", "gro", "on"],
-        )?;
+        run_in(&self.lan, "ethtool", &["-K", name, "tx", "off"])?;
+        self.let_xdp_frames_in(name)?;
         Ok(host)
+    }
+
+    /// Attaches the passing program to a port; it stays for the laboratory's life.
+    fn let_xdp_frames_in(&self, port: &str) -> Result<()> {
+        let attached = std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                self.lan.enter()?;
+                pass::attach(nix::net::if_::if_nametoindex(port)?)
+            });
+            inside.join().unwrap_or_else(|_| bail!("a thread panicked"))
+        })?;
+        self.passing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(attached);
+        Ok(())
     }
 
     /// The namespace of the bridge: who looks from there sees every host's port.

@@ -14,7 +14,7 @@
 //! killed run leaves behind is cleared by the next one. Nobody sleeps to wait for logic: [`wait`]
 //! awaits conditions. The suites beside this library and `cargo xtask demo|bench` call it.
 //!
-//! - [`lab`]: raising, hosts, cleaning up. [`netns`], [`process`]: what they are made of.
+//! - [`lab`]: raising, hosts, cleaning up. [`netns`], [`process`], [`pass`]: what they are made of.
 //! - [`site`]: the standard picture above.
 //! - [`director`]: xlvs or Debian's keepalived in that role. [`server`]: nginx. [`client`]: ab, curl.
 //! - [`observer`]: adverts and gratuitous ARPs with kernel timestamps. [`requester`]: steady load.
@@ -29,6 +29,7 @@ pub mod experiment;
 pub mod lab;
 pub mod netns;
 pub mod observer;
+pub mod pass;
 pub mod privilege;
 pub mod process;
 pub mod requester;

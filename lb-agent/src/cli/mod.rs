@@ -1,2 +1,47 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Room `cli`.
+//! The command line: one file a command.
+
+pub mod check;
+mod log;
+mod run;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An eBPF/XDP layer-4 load balancer with a VRRP control plane: the swap-in for keepalived + IPVS.
+#[derive(Parser)]
+#[command(name = "xlvs", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent in the foreground, logging on standard error
+    ///
+    /// SIGTERM releases gracefully and exits 0; SIGHUP reads the configuration again.
+    Run(run::RunArgs),
+    /// Read a configuration file and say what is wrong with it
+    Check(check::CheckArgs),
+    /// Show what a running agent does
+    Status(show::StatusArgs),
+}
+
+/// Runs the command that the process was called with.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => return check::run(&args),
+        Command::Status(args) => show::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("xlvs: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -51,7 +51,10 @@ pub struct Server {
 impl Server {
     /// Opens the socket. A file left by a killed agent is replaced, a living agent's is not.
     pub async fn open(path: &Path) -> Result<Self, ControlError> {
-        let failed = |cause| ControlError::Open { path: path.to_owned(), cause };
+        let failed = |cause| ControlError::Open {
+            path: path.to_owned(),
+            cause,
+        };
         if UnixStream::connect(path).await.is_ok() {
             return Err(ControlError::InUse(path.to_owned()));
         }
@@ -66,7 +69,11 @@ impl Server {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
         let (sender, calls) = mpsc::channel(16);
         let task = tokio::spawn(accept(listener, sender));
-        Ok(Self { path: path.to_owned(), calls, task })
+        Ok(Self {
+            path: path.to_owned(),
+            calls,
+            task,
+        })
     }
 
     /// The next request. Cancel-safe.

@@ -24,6 +24,15 @@ pub enum Mode {
     Generic,
 }
 
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
+}
+
 /// One attachment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Attachment {
@@ -69,7 +78,7 @@ impl Attachments {
                 }
             },
         };
-        info!("{interface}: packet program attached, {mode:?} mode");
+        info!("{interface}: packet program attached, {mode} mode");
         let attachment = Attachment {
             interface: interface.to_owned(),
             ifindex,

@@ -5,6 +5,10 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{MAX_CONNS, maps};
 
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tracing::warn;
+
 use super::{DataplaneError, ProgramInfo};
 
 /// The object that `cargo xtask build` compiles; empty in a debug build without the BPF toolchain.
@@ -41,6 +45,7 @@ pub(super) fn load(options: &LoadOptions) -> Result<(Ebpf, ProgramInfo), Datapla
         .btf(None)
         .map_max_entries(maps::CONNS, options.max_conns)
         .load(OBJECT)?;
+    follow_packet_log(&mut ebpf);
     let xdp = program(&mut ebpf)?;
     xdp.load()?;
     let info = xdp.info()?;
@@ -49,6 +54,30 @@ pub(super) fn load(options: &LoadOptions) -> Result<(Ebpf, ProgramInfo), Datapla
         translated_bytes: info.size_translated(),
     };
     Ok((ebpf, info))
+}
+
+/// Hands the log records of a program built with `packet-log` to the agent's own log; any other
+/// program has none.
+fn follow_packet_log(ebpf: &mut Ebpf) {
+    let logger = match aya_log::EbpfLogger::init(ebpf) {
+        Ok(logger) => logger,
+        Err(aya_log::Error::MapNotFound) => return,
+        Err(err) => {
+            warn!("cannot follow the packet log: {err}");
+            return;
+        }
+    };
+    match AsyncFd::register_with_interest(logger, Interest::READABLE) {
+        Ok(mut logger) => {
+            tokio::spawn(async move {
+                while let Ok(mut guard) = logger.readable_mut().await {
+                    guard.get_inner_mut().flush();
+                    guard.clear_ready();
+                }
+            });
+        }
+        Err(err) => warn!("cannot follow the packet log: {err}"),
+    }
 }
 
 /// The XDP program of a loaded object.

@@ -46,4 +46,3 @@ mod slot;
 pub mod socket;
 pub mod status;
 pub mod time;
-

@@ -3,7 +3,7 @@
 //!
 //! IPVS: `ip_vs_rr.c` keeps the last server and goes on from there, skipping weight 0.
 
-use super::{Step, Walk};
+use super::Walk;
 
 /// Each member once, from the one after the member chosen last.
 #[inline(always)]
@@ -13,16 +13,16 @@ pub(super) fn start(walk: &mut Walk) {
 
 /// The next member. Any weight above 0 will do.
 #[inline(always)]
-pub(super) fn advance(walk: &mut Walk) -> Step {
+pub(super) fn advance(walk: &mut Walk) -> bool {
     if walk.left == 0 {
-        return Step::Nobody;
+        return false;
     }
     walk.left -= 1;
     walk.index = walk.index.wrapping_add(1);
     if walk.index >= walk.members {
         walk.index = 0;
     }
-    Step::Look
+    true
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! common divisor; each pass over the list takes the members whose weight is not below it. Servers
 //! 3, 2, 1 added in that order (the last added stands first) give `3 2 1 1 2 1` by weight.
 
-use super::{Step, Walk};
+use super::Walk;
 
 /// Where the descent starts and its step, for `Service::max_weight` and `Service::weight_gcd`.
 ///
@@ -59,7 +59,7 @@ const ENDS: u32 = 2;
 /// weight brought into the new range.
 #[inline(always)]
 pub(super) fn start(walk: &mut Walk, same_list: bool) {
-    walk.left = ENDS;
+    walk.left += ENDS;
     if !same_list {
         walk.weight = after_change(walk.weight, walk.max_weight, walk.step);
     }
@@ -68,14 +68,14 @@ pub(super) fn start(walk: &mut Walk, same_list: bool) {
 /// The next member; at the end of the list the current weight descends. A weight not below the
 /// current one takes the connection.
 #[inline(always)]
-pub(super) fn advance(walk: &mut Walk) -> Step {
+pub(super) fn advance(walk: &mut Walk) -> bool {
     if walk.max_weight == 0 || walk.members == 0 {
-        return Step::Nobody;
+        return false;
     }
     walk.index = walk.index.wrapping_add(1);
     if walk.index >= walk.members {
         if walk.left == 0 {
-            return Step::Nobody;
+            return false;
         }
         walk.left -= 1;
         walk.index = 0;
@@ -84,7 +84,7 @@ pub(super) fn advance(walk: &mut Walk) -> Step {
             Some(weight) => weight,
         };
     }
-    Step::Look
+    true
 }
 
 #[cfg(test)]

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Wiring: builds the rooms, runs the one select loop, stops in order.
+//!
+//! ```text
+//!            signals   control socket
+//!                 ▾        ▾
+//! VRRP driver ─▸ the loop ◂─ health events
+//!  (Director)     ▴   ▾
+//!        next hops    data plane
+//! ```
+//!
+//! Invariant: nothing else changes the data plane or the addresses; all of it happens here, one
+//! event at a time.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tracing::{error, info, warn};
+
+use crate::config::{self, diag::Severity, model::Config};
+use crate::control::server::{Call, Server};
+use crate::control::{Request, Response};
+use crate::dataplane::{Dataplane, LoadOptions};
+use crate::director::Director;
+use crate::health::{RealServerEvent, Runner, desired};
+use crate::netlink::nexthop::NextHops;
+use crate::netlink::watch::{self, Event as NetlinkEvent, Topic, Watch};
+use crate::status;
+use crate::vrrp::driver::Driver;
+
+/// What the VRRP driver has to hear of.
+const WATCHED: &[Topic] = &[Topic::Links];
+
+/// Pause before a broken netlink subscription is tried again.
+const WATCH_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the agent is told on its command line.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Configuration file.
+    pub config: PathBuf,
+    /// Control socket.
+    pub control: PathBuf,
+}
+
+/// Runs the agent until it is told to stop (SIGTERM, SIGINT), which is a success.
+pub async fn run(options: Options) -> Result<()> {
+    let mut signals = Signals::listen()?;
+    let config = load(&options.config)?;
+    let mut control = Server::open(&options.control).await?;
+    let mut agent = Agent::start(options.config, config).await?;
+    info!(
+        "running; pid {}, control socket {}",
+        process::id(),
+        options.control.display()
+    );
+    loop {
+        tokio::select! {
+            biased;
+            event = agent.driver.next_event() => agent.driver.handle(event).await,
+            told = signals.next() => match told {
+                Told::Stop(signal) => {
+                    info!("{signal} received: releasing and stopping");
+                    break;
+                }
+                Told::Reload => agent.reload().await,
+            },
+            Some(event) = agent.health_events.recv() => agent.server_changed(&event),
+            _ = agent.next_hops.changed() => agent.route(),
+            event = agent.watch.next() => agent.netlink_event(event).await,
+            call = control.next_call() => agent.answer(call),
+        }
+    }
+    agent.driver.shutdown().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Reads a configuration and prints what is to be said of it; an error if it must not be applied.
+fn load(path: &Path) -> Result<Config> {
+    let loaded = config::load(path);
+    for diagnostic in &loaded.diagnostics {
+        let line = config::render::line(&loaded.source, diagnostic);
+        match diagnostic.severity {
+            Severity::Info => info!("{line}"),
+            Severity::Warning => warn!("{line}"),
+            Severity::Error => error!("{line}"),
+        }
+    }
+    if !loaded.is_applicable() {
+        bail!(
+            "cannot apply {}: see the errors above, or run `xlvs check {0}`",
+            path.display()
+        );
+    }
+    Ok(loaded.config)
+}
+
+/// The running rooms.
+pub(crate) struct Agent {
+    pub(crate) config_path: PathBuf,
+    pub(crate) config: Config,
+    pub(crate) driver: Driver<Director>,
+    pub(crate) runner: Runner,
+    next_hops: NextHops,
+    netlink: rtnetlink::Handle,
+    watch: Watch,
+    health_events: UnboundedReceiver<RealServerEvent>,
+}
+
+impl Agent {
+    /// Loads the data plane, fills its maps, starts the checks, and only then VRRP.
+    async fn start(config_path: PathBuf, config: Config) -> Result<Self> {
+        let (connection, netlink, _) =
+            rtnetlink::new_connection().context("cannot open a netlink socket")?;
+        tokio::spawn(connection);
+        let (events, health_events): (UnboundedSender<RealServerEvent>, _) = unbounded_channel();
+        let director = Director::new(netlink.clone());
+        let mut agent = Self {
+            config_path,
+            driver: Driver::new(director, netlink.clone()),
+            runner: Runner::start(&[], events),
+            next_hops: NextHops::new()?,
+            netlink,
+            watch: Watch::open(WATCHED)?,
+            health_events,
+            config: Config::default(),
+        };
+        agent.take(config).await?;
+        Ok(agent)
+    }
+
+    /// Takes over a configuration. On an error the one before goes on.
+    async fn take(&mut self, config: Config) -> Result<()> {
+        let needed = !config.virtual_servers.is_empty();
+        let first = needed && self.driver.host().dataplane().is_none();
+        if first {
+            let dataplane = Dataplane::load(&LoadOptions::default())?;
+            if let Some(verified) = dataplane.info().verified_instructions {
+                info!("packet program loaded; the verifier walked {verified} instructions");
+            }
+            self.driver.host().set_dataplane(Some(dataplane));
+        }
+        // The maps first: what does not fit is found before anything else has changed.
+        let snapshot = self.runner.snapshot();
+        let wanted = desired(&config.virtual_servers, &snapshot);
+        if let Err(err) = self.driver.host().apply(&wanted) {
+            if first {
+                self.driver.host().set_dataplane(None);
+            }
+            return Err(err.into());
+        }
+        self.runner.reconfigure(&config.virtual_servers);
+        let servers = config
+            .virtual_servers
+            .iter()
+            .flat_map(|vs| &vs.real_servers);
+        let targets: BTreeSet<_> = servers.map(|rs| *rs.addr.ip()).collect();
+        self.next_hops.set_targets(targets.into_iter().collect());
+        let instances = config.vrrp_instances.clone();
+        self.config = config;
+        // With its checks known, a server may be down from the start (`alpha`).
+        self.apply_health();
+        self.route();
+        self.driver.reconfigure(instances).await;
+        if !needed {
+            self.driver.host().set_dataplane(None);
+        }
+        Ok(())
+    }
+
+    async fn reload(&mut self) {
+        info!("SIGHUP received: reading {}", self.config_path.display());
+        let loaded = load(&self.config_path);
+        let taken = match loaded {
+            Ok(config) => self.take(config).await,
+            Err(err) => Err(err),
+        };
+        match taken {
+            Ok(()) => info!("configuration reloaded"),
+            Err(err) => error!("{err:#}; the running configuration stays"),
+        }
+    }
+
+    fn server_changed(&mut self, event: &RealServerEvent) {
+        if !event.up {
+            // Its MAC may have moved to another machine.
+            self.next_hops.suspect(*event.server.ip());
+        }
+        self.apply_health();
+    }
+
+    fn apply_health(&mut self) {
+        let wanted = desired(&self.config.virtual_servers, &self.runner.snapshot());
+        if let Err(err) = self.driver.host().apply(&wanted) {
+            error!("{err}; the data plane stays as it was");
+        }
+        // New rows know no next hop yet.
+        self.route();
+    }
+
+    fn route(&mut self) {
+        let states = self.next_hops.states();
+        let director = self.driver.host();
+        director.route(states);
+        if self.config.vrrp_instances.is_empty() {
+            director.attach_without_vrrp(states);
+        }
+    }
+
+    /// Tells the VRRP driver of interfaces that changed.
+    async fn netlink_event(&mut self, event: Option<NetlinkEvent>) {
+        match event {
+            Some(NetlinkEvent::Link(link)) => {
+                self.driver
+                    .interface_changed(link.ifindex, link.up && link.present)
+                    .await;
+            }
+            Some(NetlinkEvent::Overrun) => {
+                // Events were lost: look at every interface.
+                match watch::links(&self.netlink).await {
+                    Ok(links) => {
+                        for link in links {
+                            self.driver.interface_changed(link.ifindex, link.up).await;
+                        }
+                    }
+                    Err(err) => warn!("{err}; interface changes may have been missed"),
+                }
+            }
+            // Routes and neighbours are the next hops' business; own addresses change only here.
+            Some(_) => {}
+            None => match Watch::open(WATCHED) {
+                Ok(watch) => self.watch = watch,
+                Err(err) => {
+                    error!("{err}; interface changes go unnoticed for now");
+                    tokio::time::sleep(WATCH_PAUSE).await;
+                }
+            },
+        }
+    }
+
+    fn answer(&mut self, (request, answer): Call) {
+        let response = match request {
+            Request::Status => match status::collect(self) {
+                Ok(status) => Response::Status(Box::new(status)),
+                Err(err) => Response::Error(format!("{err:#}")),
+            },
+        };
+        // The asker may be gone.
+        let _ = answer.send(response);
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+enum Told {
+    Stop(&'static str),
+    Reload,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next signal. Cancel-safe.
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
+            _ = self.hangup.recv() => Told::Reload,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Features of keepalived that xlvs does not have yet, and reasons why a keyword has nothing to do.
+//!
+//! A feature is reported once per file. It is an error where running without it would forward,
+//! announce or configure something else than the file asks; a warning where the rest is as asked.
+
+use super::super::diag::Severity;
+use super::super::keyword::{Feature, Status};
+
+macro_rules! features {
+    ($($severity:ident $ident:ident: $name:literal => $instead:literal;)+) => {
+        $(
+            static $ident: Feature = Feature {
+                name: $name,
+                instead: $instead,
+                severity: Severity::$severity,
+            };
+        )+
+    };
+}
+
+features! {
+    Warning MAIL_FEATURE: "mail alerts" => "no mail is sent";
+    Warning NOTIFY_FEATURE: "notify scripts and FIFOs" => "nothing is run or written on a change";
+    Warning TRACKING_FEATURE: "tracking of scripts, files, processes, interfaces and BFD"
+        => "only adverts decide who is master";
+    Warning SYNC_GROUP_FEATURE: "vrrp_sync_group" => "each instance fails over by itself";
+    Warning GARP_FEATURE: "GARP timing" => "gratuitous ARP is sent with keepalived's defaults";
+    Warning VMAC_FEATURE: "virtual MAC interfaces" => "the interface's own MAC address is used";
+    Warning PREEMPT_DELAY_FEATURE: "preempt_delay" => "a higher priority takes over at once";
+    Warning CONNECTION_SYNC_FEATURE: "connection synchronisation"
+        => "a new master does not know the connections of the old one";
+    Warning PERSISTENCE_FEATURE: "persistence"
+        => "connections of one client may go to different real servers";
+    Warning ADVERT_FEATURE: "changes to the exchange of adverts" => "keepalived's defaults hold";
+    Warning RELOAD_FEATURE: "reload options" => "a reload happens only when asked for";
+    Warning QUORUM_FEATURE: "quorum" => "real servers are used as long as one is up";
+    Warning STRICT_FEATURE: "the rest of strict mode"
+        => "xlvs does not drop traffic to the virtual addresses as keepalived would";
+    Warning CHECKING_FEATURE: "suspending checks" => "checks run on the backup too";
+    Warning STARTUP_FEATURE: "start-up and shutdown options" => "xlvs starts and stops at once";
+    Error NAMESPACE_FEATURE: "network namespaces" => "xlvs would run in the wrong one";
+    Error STATIC_FEATURE: "static addresses, routes and rules" => "they would be missing";
+    Error ROUTES_FEATURE: "routes and rules of an instance" => "they would be missing";
+    Error EXCLUDED_FEATURE: "virtual_ipaddress_excluded" => "its addresses would be on no host";
+    Error GROUP_FEATURE: "virtual_server_group" => "its services would be missing";
+    Error HMAC_FEATURE: "auth_hmac" => "adverts would go out without it";
+}
+
+pub(super) const MAIL: Status = Status::NotYet(&MAIL_FEATURE);
+pub(super) const NOTIFY: Status = Status::NotYet(&NOTIFY_FEATURE);
+pub(super) const TRACKING: Status = Status::NotYet(&TRACKING_FEATURE);
+pub(super) const SYNC_GROUP: Status = Status::NotYet(&SYNC_GROUP_FEATURE);
+pub(super) const GARP: Status = Status::NotYet(&GARP_FEATURE);
+pub(super) const VMAC: Status = Status::NotYet(&VMAC_FEATURE);
+pub(super) const PREEMPT_DELAY: Status = Status::NotYet(&PREEMPT_DELAY_FEATURE);
+pub(super) const CONNECTION_SYNC: Status = Status::NotYet(&CONNECTION_SYNC_FEATURE);
+pub(super) const PERSISTENCE: Status = Status::NotYet(&PERSISTENCE_FEATURE);
+pub(super) const ADVERT: Status = Status::NotYet(&ADVERT_FEATURE);
+pub(super) const RELOAD: Status = Status::NotYet(&RELOAD_FEATURE);
+pub(super) const QUORUM: Status = Status::NotYet(&QUORUM_FEATURE);
+pub(super) const STRICT: Status = Status::NotYet(&STRICT_FEATURE);
+pub(super) const CHECKING: Status = Status::NotYet(&CHECKING_FEATURE);
+pub(super) const STARTUP: Status = Status::NotYet(&STARTUP_FEATURE);
+pub(super) const NAMESPACE: Status = Status::NotYet(&NAMESPACE_FEATURE);
+pub(super) const STATIC: Status = Status::NotYet(&STATIC_FEATURE);
+pub(super) const ROUTES: Status = Status::NotYet(&ROUTES_FEATURE);
+pub(super) const EXCLUDED: Status = Status::NotYet(&EXCLUDED_FEATURE);
+pub(super) const GROUP: Status = Status::NotYet(&GROUP_FEATURE);
+pub(super) const HMAC: Status = Status::NotYet(&HMAC_FEATURE);
+
+/// Spacing of gratuitous ARP, for readers that accept 0 in silence.
+pub(super) static GARP_SPACING: &Feature = &GARP_FEATURE;
+
+pub(super) const PROCESS: Status =
+    Status::NoEffect("xlvs is one process; use systemd's settings for priority and limits");
+pub(super) const SNMP: Status = Status::NoEffect("xlvs has no SNMP agent");
+pub(super) const DBUS: Status = Status::NoEffect("xlvs has no D-Bus interface");
+pub(super) const FIREWALL: Status = Status::NoEffect("xlvs writes no firewall rules");
+pub(super) const IPVS: Status = Status::NoEffect("xlvs does not use the kernel's IPVS");
+pub(super) const NETLINK: Status = Status::NoEffect("xlvs sizes its netlink buffers itself");
+pub(super) const FILES: Status = Status::NoEffect("xlvs writes no such file");
+pub(super) const LOGGING: Status = Status::NoEffect("xlvs logs what it needs to");
+pub(super) const OBSOLETE: Status =
+    Status::NoEffect("it is obsolete, keepalived has no such keyword");
+pub(super) const SCRIPTS: Status = Status::NoEffect("xlvs runs no scripts yet");
+pub(super) const OTHER_SCHEDULER: Status =
+    Status::NoEffect("it belongs to a scheduler that is not used here");

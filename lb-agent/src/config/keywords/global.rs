@@ -1,0 +1,592 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Keywords of `global_defs`.
+
+use std::time::Duration;
+
+use super::super::args::Line;
+use super::super::diag::{Code, Diagnostic, quoted};
+use super::super::keyword::{Keyword, Status, Table, flag, line, off, off_block, off_flag};
+use super::super::raw::RawGlobal;
+use super::features::{
+    ADVERT, CONNECTION_SYNC, DBUS, FILES, FIREWALL, GARP, GARP_SPACING, IPVS, LOGGING, MAIL,
+    NETLINK, NOTIFY, OBSOLETE, PROCESS, RELOAD, SCRIPTS, SNMP, STARTUP, STRICT, TRACKING, VMAC,
+};
+use super::vrrp_instance;
+
+/// `global_defs`.
+pub(crate) static GLOBAL: Table<RawGlobal> = Table {
+    path: "global_defs",
+    groups: &[SUPPORTED, MAIL_AND_SCRIPTS, VRRP, LVS, MONITORING, HOST],
+};
+
+const SUPPORTED: &[Keyword<RawGlobal>] = &[
+    line(
+        "router_id",
+        "Name of this host in mails and status.",
+        |raw: &mut RawGlobal, line| {
+            if line.word(1).is_none() {
+                // KEEPALIVED: the one value whose absence it survives.
+                let span = line.span();
+                line.ctx.report(Diagnostic::warning(
+                    Code::InvalidValue,
+                    span,
+                    "`router_id` needs a name; the host name is used",
+                ));
+            }
+            let value = line.text(1);
+            line.set(&mut raw.router_id, value);
+        },
+    )
+    .params(0, 1)
+    .default("the host name"),
+    line(
+        "vrrp_mcast_group4",
+        "Multicast group of adverts.",
+        |raw: &mut RawGlobal, line| {
+            let Some(group) = line.ipv4(1) else { return };
+            if group.value.is_multicast() {
+                line.set(&mut raw.mcast_group4, Some(group));
+            } else {
+                line.ctx.report(Diagnostic::warning(
+                    Code::InvalidValue,
+                    group.span,
+                    format!(
+                        "{} is no multicast address; it is ignored",
+                        quoted(&group.value.to_string())
+                    ),
+                ));
+            }
+        },
+    )
+    .default("224.0.0.18"),
+    line(
+        "vrrp_version",
+        "VRRP version of instances that give none.",
+        |raw: &mut RawGlobal, line| {
+            let value = vrrp_instance::version(line);
+            line.set(&mut raw.version, value);
+        },
+    )
+    .default("2")
+    .range("2 or 3"),
+    flag(
+        "vrrp_strict",
+        "Strict mode: follow the RFC to the letter.",
+        |raw: &mut RawGlobal, line| {
+            let value = line.boolean(1);
+            line.set(&mut raw.strict, value);
+        },
+    )
+    .status(STRICT),
+    flag(
+        "checker_log_all_failures",
+        "Log failures that are forgiven, too.",
+        |raw: &mut RawGlobal, line| {
+            let value = line.boolean(1);
+            line.set(&mut raw.log_all_failures, value);
+        },
+    )
+    .default("off"),
+    line(
+        "vrrp_garp_interval",
+        "Seconds between gratuitous ARP packets.",
+        spacing,
+    )
+    .default("0")
+    .status(Status::Partly("0 is what xlvs does")),
+    line(
+        "vrrp_gna_interval",
+        "Seconds between neighbour advertisements.",
+        spacing,
+    )
+    .default("0")
+    .status(Status::Partly("0 is what xlvs does")),
+];
+
+/// KEEPALIVED: refuses 0, which most files descended from CentOS's have and which means none.
+fn spacing(_: &mut RawGlobal, line: &mut Line<'_>) {
+    const LONGEST: Duration = Duration::from_micros(u32::MAX as u64);
+    if line
+        .seconds(1, Duration::ZERO..=LONGEST)
+        .is_some_and(|v| !v.value.is_zero())
+    {
+        let span = line.span();
+        line.ctx.feature(GARP_SPACING, span);
+    }
+}
+
+const MAIL_AND_SCRIPTS: &[Keyword<RawGlobal>] = &[
+    off_block("notification_email", "Who gets mail.", MAIL),
+    off("notification_email_from", "Sender of mail.", MAIL),
+    off("smtp_server", "Mail server.", MAIL),
+    off("smtp_helo_name", "Name to say in HELO.", MAIL),
+    off(
+        "smtp_connect_timeout",
+        "Seconds a connection to the mail server may take.",
+        MAIL,
+    )
+    .default("30"),
+    off_flag("smtp_alert", "Send mail for everything.", MAIL),
+    off_flag("smtp_alert_vrrp", "Send mail for instances.", MAIL),
+    off_flag("smtp_alert_checker", "Send mail for real servers.", MAIL),
+    off_flag("no_email_faults", "Send no mail for faults.", MAIL),
+    off_flag("no_checker_emails", "Send mail for services only.", MAIL),
+    off("notify_fifo", "FIFO that is told of all changes.", NOTIFY),
+    off("notify_fifo_script", "Program that reads it.", NOTIFY),
+    off(
+        "vrrp_notify_fifo",
+        "FIFO that is told of instances' changes.",
+        NOTIFY,
+    ),
+    off("vrrp_notify_fifo_script", "Program that reads it.", NOTIFY),
+    off_flag(
+        "vrrp_notify_priority_changes",
+        "Tell the FIFO of priority changes.",
+        NOTIFY,
+    ),
+    off(
+        "lvs_notify_fifo",
+        "FIFO that is told of services' changes.",
+        NOTIFY,
+    ),
+    off("lvs_notify_fifo_script", "Program that reads it.", NOTIFY),
+    off_flag(
+        "fifo_write_vrrp_states_on_reload",
+        "Tell the FIFO all states after a reload.",
+        NOTIFY,
+    ),
+    off_flag(
+        "rs_init_notifies",
+        "Notify the first state of real servers.",
+        NOTIFY,
+    ),
+    off("script_user", "User that scripts run as.", SCRIPTS),
+    off_flag(
+        "enable_script_security",
+        "Refuse scripts that others can change.",
+        SCRIPTS,
+    ),
+    off("startup_script", "Program to run at start.", STARTUP),
+    off("startup_script_timeout", "Seconds it may run.", STARTUP),
+    off("shutdown_script", "Program to run at the end.", STARTUP),
+    off("shutdown_script_timeout", "Seconds it may run.", STARTUP),
+];
+
+const VRRP: &[Keyword<RawGlobal>] = &[
+    off_flag(
+        "vrrp_skip_check_adv_addr",
+        "Compare addresses of the first advert only.",
+        Status::NoEffect("it saves work on the advert path only"),
+    ),
+    off(
+        "vrrp_mcast_group6",
+        "Multicast group of adverts over IPv6.",
+        Status::NoEffect("xlvs does not support IPv6 yet"),
+    ),
+    off(
+        "default_interface",
+        "Interface of addresses outside instances.",
+        Status::NoEffect("only static addresses use it"),
+    ),
+    off_flag(
+        "dynamic_interfaces",
+        "Interfaces may appear later.",
+        TRACKING,
+    ),
+    off_flag(
+        "vrrp_garp_master_delay",
+        "Seconds before the second round of gratuitous ARP.",
+        GARP,
+    )
+    .default("5"),
+    off("vrrp_garp_master_repeat", "Packets in a round.", GARP).default("5"),
+    off(
+        "vrrp_garp_master_refresh",
+        "Seconds between refreshing rounds.",
+        GARP,
+    )
+    .default("0"),
+    off(
+        "vrrp_garp_master_refresh_repeat",
+        "Packets in a refreshing round.",
+        GARP,
+    )
+    .default("1"),
+    off(
+        "vrrp_garp_lower_prio_delay",
+        "As vrrp_garp_master_delay, after a lower priority.",
+        GARP,
+    ),
+    off(
+        "vrrp_garp_lower_prio_repeat",
+        "As vrrp_garp_master_repeat, after a lower priority.",
+        GARP,
+    ),
+    off_flag("vrrp_min_garp", "One round of gratuitous ARP only.", GARP),
+    off_flag(
+        "vrrp_garp_extra_if",
+        "Interval of gratuitous ARP on the base interface.",
+        VMAC,
+    ),
+    off_flag(
+        "vrrp_vmac_garp_intvl",
+        "Old name of `vrrp_garp_extra_if`.",
+        VMAC,
+    ),
+    off(
+        "vmac_prefix",
+        "First letters of virtual MAC interfaces.",
+        VMAC,
+    ),
+    off(
+        "vmac_addr_prefix",
+        "First letters of virtual MAC address interfaces.",
+        VMAC,
+    ),
+    off(
+        "vrrp_down_timer_adverts",
+        "Missed adverts that make a master dead.",
+        ADVERT,
+    )
+    .default("3"),
+    off_flag(
+        "vrrp_lower_prio_no_advert",
+        "Do not answer a lower priority.",
+        ADVERT,
+    ),
+    off_flag(
+        "vrrp_higher_prio_send_advert",
+        "Send one more advert to a higher priority.",
+        ADVERT,
+    ),
+    off_flag(
+        "vrrp_owner_ignore_adverts",
+        "The owner ignores adverts.",
+        ADVERT,
+    ),
+    off_flag(
+        "vrrp_check_unicast_src",
+        "Take unicast adverts from peers only.",
+        ADVERT,
+    ),
+    off_flag(
+        "v3_checksum_as_v2",
+        "Version 3 checksum without pseudo header.",
+        ADVERT,
+    ),
+    off_flag("disable_local_igmp", "Send no IGMP reports.", ADVERT),
+    off(
+        "vrrp_startup_delay",
+        "Seconds to wait before VRRP begins.",
+        STARTUP,
+    ),
+    off(
+        "vrrp_delay_after_boot",
+        "Seconds after boot before VRRP begins.",
+        STARTUP,
+    ),
+    off_flag(
+        "log_unknown_vrids",
+        "Log adverts of unknown virtual routers.",
+        LOGGING,
+    ),
+    off_flag(
+        "vrrp_rx_bufs_policy",
+        "How receive buffers are sized.",
+        NETLINK,
+    ),
+    off(
+        "vrrp_rx_bufs_multiplier",
+        "Factor of receive buffers.",
+        NETLINK,
+    ),
+];
+
+const LVS: &[Keyword<RawGlobal>] = &[
+    off(
+        "lvs_sync_daemon",
+        "Interface and instance of connection synchronisation.",
+        CONNECTION_SYNC,
+    ),
+    off(
+        "lvs_timeouts",
+        "Timeouts of TCP, FIN and UDP connections.",
+        Status::NotYet(&LVS_TIMEOUTS),
+    ),
+    off_flag("lvs_flush", "Clear IPVS at start.", IPVS),
+    off_flag("lvs_flush_on_stop", "Clear IPVS at the end.", IPVS),
+    off_flag("lvs_flush_onstop", "Old name of `lvs_flush_on_stop`.", IPVS),
+    off_flag("lvs_id", "Name of this host in old tutorials.", OBSOLETE),
+];
+
+static LVS_TIMEOUTS: super::super::keyword::Feature = super::super::keyword::Feature {
+    name: "lvs_timeouts",
+    instead: "connections time out as IPVS's do by default",
+    severity: super::super::diag::Severity::Warning,
+};
+
+const MONITORING: &[Keyword<RawGlobal>] = &[
+    off("snmp_socket", "Socket of the SNMP master agent.", SNMP),
+    off_flag("enable_traps", "Send SNMP traps.", SNMP),
+    off_flag("enable_snmp_vrrp", "SNMP for VRRP.", SNMP),
+    off_flag(
+        "enable_snmp_keepalived",
+        "Old name of `enable_snmp_vrrp`.",
+        SNMP,
+    ),
+    off_flag("enable_snmp_rfc", "SNMP as the RFCs say.", SNMP),
+    off_flag("enable_snmp_rfcv2", "SNMP as RFC 2787 says.", SNMP),
+    off_flag("enable_snmp_rfcv3", "SNMP as RFC 6527 says.", SNMP),
+    off_flag("enable_snmp_checker", "SNMP for services.", SNMP),
+    off(
+        "snmp_vs_stats_update_interval",
+        "Seconds between SNMP figures of services.",
+        SNMP,
+    ),
+    off(
+        "snmp_rs_stats_update_interval",
+        "Seconds between SNMP figures of real servers.",
+        SNMP,
+    ),
+    off_flag("enable_dbus", "D-Bus interface.", DBUS),
+    off("dbus_service_name", "Its name.", DBUS),
+    off(
+        "dbus_no_interface_name",
+        "Name of instances without interface.",
+        DBUS,
+    ),
+    off("json_version", "Form of the JSON dump.", FILES),
+    off("state_dump_file", "Where the state is written.", FILES),
+    off("stats_dump_file", "Where the figures are written.", FILES),
+    off("json_dump_file", "Where JSON is written.", FILES),
+    off(
+        "state_file_location",
+        "Name of `state_dump_file` in the manual.",
+        FILES,
+    ),
+    off(
+        "stats_file_location",
+        "Name of `stats_dump_file` in the manual.",
+        FILES,
+    ),
+    off(
+        "json_file_location",
+        "Name of `json_dump_file` in the manual.",
+        FILES,
+    ),
+];
+
+const HOST: &[Keyword<RawGlobal>] = &[
+    off("process_names", "Names of the processes.", PROCESS).params(0, usize::MAX),
+    off("process_name", "Name of the parent process.", PROCESS),
+    off("vrrp_process_name", "Name of the VRRP process.", PROCESS),
+    off(
+        "checker_process_name",
+        "Name of the checker process.",
+        PROCESS,
+    ),
+    off(
+        "lvs_process_name",
+        "Old name of `checker_process_name`.",
+        PROCESS,
+    ),
+    off("bfd_process_name", "Name of the BFD process.", PROCESS),
+    off("vrrp_priority", "Nice value of the VRRP process.", PROCESS),
+    off_flag("vrrp_no_swap", "Keep the VRRP process in memory.", PROCESS),
+    off_flag(
+        "vrrp_rt_priority",
+        "Real-time priority of the VRRP process.",
+        PROCESS,
+    ),
+    off_flag(
+        "vrrp_cpu_affinity",
+        "Processors of the VRRP process.",
+        PROCESS,
+    ),
+    off(
+        "vrrp_rlimit_rttime",
+        "Real-time limit of the VRRP process.",
+        PROCESS,
+    ),
+    off(
+        "vrrp_rlimit_rtime",
+        "Old name of `vrrp_rlimit_rttime`.",
+        PROCESS,
+    ),
+    off(
+        "checker_priority",
+        "Nice value of the checker process.",
+        PROCESS,
+    ),
+    off_flag(
+        "checker_no_swap",
+        "Keep the checker process in memory.",
+        PROCESS,
+    ),
+    off_flag(
+        "checker_rt_priority",
+        "Real-time priority of the checker process.",
+        PROCESS,
+    ),
+    off_flag(
+        "checker_cpu_affinity",
+        "Processors of the checker process.",
+        PROCESS,
+    ),
+    off(
+        "checker_rlimit_rttime",
+        "Real-time limit of the checker process.",
+        PROCESS,
+    ),
+    off(
+        "checker_rlimit_rtime",
+        "Old name of `checker_rlimit_rttime`.",
+        PROCESS,
+    ),
+    off("bfd_priority", "Nice value of the BFD process.", PROCESS),
+    off_flag("bfd_no_swap", "Keep the BFD process in memory.", PROCESS),
+    off_flag(
+        "bfd_rt_priority",
+        "Real-time priority of the BFD process.",
+        PROCESS,
+    ),
+    off_flag(
+        "bfd_cpu_affinity",
+        "Processors of the BFD process.",
+        PROCESS,
+    ),
+    off(
+        "bfd_rlimit_rttime",
+        "Real-time limit of the BFD process.",
+        PROCESS,
+    ),
+    off(
+        "bfd_rlimit_rtime",
+        "Old name of `bfd_rlimit_rttime`.",
+        PROCESS,
+    ),
+    off(
+        "max_auto_priority",
+        "Highest priority set by itself.",
+        PROCESS,
+    )
+    .params(0, usize::MAX),
+    off(
+        "min_auto_priority_delay",
+        "Microseconds before it is raised.",
+        PROCESS,
+    ),
+    off_flag(
+        "set_supplementary_groups",
+        "Scripts keep their user's groups.",
+        SCRIPTS,
+    ),
+    off_flag(
+        "use_symlink_paths",
+        "Scripts run under the path as written.",
+        SCRIPTS,
+    ),
+    off_flag("vrrp_iptables", "Filter with iptables.", FIREWALL),
+    off_flag("vrrp_ipsets", "Filter with ipsets.", FIREWALL),
+    off_flag("nftables", "Filter with nftables.", FIREWALL),
+    off("nftables_priority", "Priority of the chains.", FIREWALL),
+    off_flag("nftables_counters", "Counters in the rules.", FIREWALL),
+    off_flag(
+        "nftables_ifindex",
+        "Interfaces by number in the rules.",
+        FIREWALL,
+    ),
+    off_flag("nftables_ipvs", "Table for fwmark services.", FIREWALL),
+    off(
+        "nftables_ipvs_priority",
+        "Priority of its chains.",
+        FIREWALL,
+    ),
+    off(
+        "nftables_ipvs_start_fwmark",
+        "First mark it uses.",
+        FIREWALL,
+    ),
+    off(
+        "vrrp_netlink_cmd_rcv_bufs",
+        "Buffer of the VRRP command socket.",
+        NETLINK,
+    ),
+    off_flag(
+        "vrrp_netlink_cmd_rcv_bufs_force",
+        "Exceed the system's limit.",
+        NETLINK,
+    ),
+    off(
+        "vrrp_netlink_monitor_rcv_bufs",
+        "Buffer of the VRRP monitor socket.",
+        NETLINK,
+    ),
+    off_flag(
+        "vrrp_netlink_monitor_rcv_bufs_force",
+        "Exceed the system's limit.",
+        NETLINK,
+    ),
+    off(
+        "lvs_netlink_cmd_rcv_bufs",
+        "Buffer of the LVS command socket.",
+        NETLINK,
+    ),
+    off_flag(
+        "lvs_netlink_cmd_rcv_bufs_force",
+        "Exceed the system's limit.",
+        NETLINK,
+    ),
+    off(
+        "lvs_netlink_monitor_rcv_bufs",
+        "Buffer of the LVS monitor socket.",
+        NETLINK,
+    ),
+    off_flag(
+        "lvs_netlink_monitor_rcv_bufs_force",
+        "Exceed the system's limit.",
+        NETLINK,
+    ),
+    off(
+        "process_monitor_rcv_bufs",
+        "Buffer of the process monitor.",
+        NETLINK,
+    ),
+    off_flag(
+        "process_monitor_rcv_bufs_force",
+        "Exceed the system's limit.",
+        NETLINK,
+    ),
+    off("umask", "Mode bits that new files lack.", FILES),
+    off(
+        "random_seed",
+        "Seed of random numbers, for tests.",
+        Status::NoEffect("it is for keepalived's own tests"),
+    ),
+    off("reload_time_file", "When to reload.", RELOAD),
+    off_flag("reload_repeat", "Reload again.", RELOAD),
+    off_flag("reload_file", "Reload when a file changes.", RELOAD),
+    off_flag(
+        "reload_check_config",
+        "Check before a reload.",
+        Status::NoEffect("xlvs always does"),
+    ),
+    off_flag(
+        "include_check",
+        "How strict `include` is.",
+        Status::NoEffect("`include` is not there yet"),
+    ),
+    off(
+        "config_save_dir",
+        "Where read configurations are kept.",
+        FILES,
+    ),
+    off(
+        "tmp_config_directory",
+        "Where a working copy is kept.",
+        FILES,
+    ),
+    off_flag("data_use_instance", "Name dumps after the instance.", FILES),
+    off("iproute_usr_dir", "Where iproute2's names are.", FILES),
+    off("iproute_etc_dir", "Where iproute2's names are.", FILES),
+];

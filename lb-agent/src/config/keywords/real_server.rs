@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Keywords of `real_server`.
+
+use super::super::args::{Spanned, read_ipv4};
+use super::super::diag::{Code, Diagnostic, quoted};
+use super::super::keyword::{Enter, Keyword, Status, Table, block, flag, line, off, off_flag};
+use super::super::raw::{RawCheck, RawRealServer};
+use super::super::tree::Item;
+use super::super::walk::Context;
+use super::features::{MAIL, NOTIFY, SNMP};
+use super::{checkers, timing, virtual_server};
+
+/// `real_server`.
+pub(crate) static REAL_SERVER: Table<RawRealServer> = Table {
+    path: "virtual_server/real_server",
+    groups: &[SETTINGS, timing::rows!(RawRealServer), CHECKERS],
+};
+
+const SETTINGS: &[Keyword<RawRealServer>] = &[
+    line(
+        "weight",
+        "Share of new connections; 0 takes none.",
+        |server: &mut RawRealServer, line| {
+            let value = virtual_server::weight(line);
+            line.set(&mut server.weight, value);
+        },
+    )
+    .default("1")
+    .range("0 to 2147483647"),
+    flag(
+        "inhibit_on_failure",
+        "A failed server gets weight 0 instead of being removed.",
+        |server: &mut RawRealServer, line| {
+            let value = line.boolean(1);
+            line.set(&mut server.inhibit_on_failure, value);
+        },
+    )
+    .default("off"),
+    line(
+        "lvs_method",
+        "How packets reach this server.",
+        |server: &mut RawRealServer, line| {
+            let value = virtual_server::method(line);
+            line.set(&mut server.method, value);
+        },
+    )
+    .default("the service's")
+    .status(Status::Partly("DR is done; NAT and TUN are errors")),
+    off(
+        "uthreshold",
+        "Most connections this server takes.",
+        Status::Refused("xlvs would send it more"),
+    ),
+    off(
+        "lthreshold",
+        "Connections below which it takes new ones again.",
+        Status::Refused("xlvs would send it more"),
+    ),
+    off("notify_up", "Program to run when it comes up.", NOTIFY),
+    off("notify_down", "Program to run when it goes down.", NOTIFY),
+    off_flag(
+        "smtp_alert",
+        "Send mail when it comes up or goes down.",
+        MAIL,
+    ),
+    off(
+        "virtualhost",
+        "Default Host header of HTTP_GET.",
+        Status::NoEffect("only HTTP_GET uses it"),
+    ),
+    off("snmp_name", "Name in SNMP.", SNMP),
+];
+
+const UNCHECKED: Status =
+    Status::Refused("the server would count as up whatever its state; TCP_CHECK is there");
+
+const fn refused(
+    name: &'static str,
+    doc: &'static str,
+    enter: Enter<RawRealServer>,
+) -> Keyword<RawRealServer> {
+    block(name, doc, enter).status(UNCHECKED)
+}
+
+const CHECKERS: &[Keyword<RawRealServer>] = &[
+    block(
+        "TCP_CHECK",
+        "Up when a TCP connection can be made.",
+        |server: &mut RawRealServer, item, ctx| {
+            let mut check = RawCheck::default();
+            ctx.walk(&checkers::TCP_CHECK, item, &mut check);
+            server.checks.push(check);
+        },
+    ),
+    refused(
+        "HTTP_GET",
+        "Up when a page is as expected.",
+        |_, item, ctx| {
+            ctx.walk(&checkers::HTTP_GET, item, &mut RawCheck::default());
+        },
+    ),
+    refused("SSL_GET", "HTTP_GET over TLS.", |_, item, ctx| {
+        ctx.walk(&checkers::HTTP_GET, item, &mut RawCheck::default());
+    }),
+    refused(
+        "SMTP_CHECK",
+        "Up when a mail server answers.",
+        |_, item, ctx| {
+            ctx.walk(&checkers::SMTP_CHECK, item, &mut RawCheck::default());
+        },
+    ),
+    refused(
+        "DNS_CHECK",
+        "Up when a name server answers.",
+        |_, item, ctx| {
+            ctx.walk(&checkers::DNS_CHECK, item, &mut RawCheck::default());
+        },
+    ),
+    refused(
+        "MISC_CHECK",
+        "Up when a program says so.",
+        |_, item, ctx| {
+            ctx.walk(&checkers::MISC_CHECK, item, &mut RawCheck::default());
+        },
+    ),
+    refused(
+        "UDP_CHECK",
+        "Up unless a datagram is refused.",
+        |_, item, ctx| {
+            ctx.walk(&checkers::UDP_CHECK, item, &mut RawCheck::default());
+        },
+    ),
+    refused(
+        "PING_CHECK",
+        "Up when it answers a ping.",
+        |_, item, ctx| {
+            ctx.walk(&checkers::PING_CHECK, item, &mut RawCheck::default());
+        },
+    ),
+    refused(
+        "FILE_CHECK",
+        "Up and weighted as a file says.",
+        |_, item, ctx| {
+            ctx.walk(&checkers::FILE_CHECK, item, &mut RawCheck::default());
+        },
+    ),
+    refused("BFD_CHECK", "Up while a BFD session is.", |_, item, ctx| {
+        ctx.walk(&checkers::BFD_CHECK, item, &mut RawCheck::default());
+    }),
+];
+
+/// `real_server ADDR [PORT] { … }`.
+pub(super) fn read(item: &Item, ctx: &mut Context) -> RawRealServer {
+    let mut server = RawRealServer {
+        head: item.head(),
+        ..RawRealServer::default()
+    };
+    server.addr = read_head(item, ctx);
+    ctx.walk(&REAL_SERVER, item, &mut server);
+    server
+}
+
+fn read_head(item: &Item, ctx: &mut Context) -> Option<Spanned<(std::net::Ipv4Addr, Option<u16>)>> {
+    let address = item.words.get(1)?;
+    let ip = match read_ipv4(address, "real_server") {
+        Ok(ip) => ip,
+        Err(diagnostic) => {
+            ctx.report(*diagnostic);
+            return None;
+        }
+    };
+    let port = match item.words.get(2) {
+        None => None,
+        Some(word) => match word.text.parse::<u16>() {
+            Ok(port) => Some(port),
+            Err(_) => {
+                ctx.report(Diagnostic::warning(
+                    Code::InvalidValue,
+                    word.span,
+                    format!(
+                        "{} is not a port; this real server is ignored",
+                        quoted(&word.text)
+                    ),
+                ));
+                return None;
+            }
+        },
+    };
+    Some(Spanned::new((ip, port), item.head()))
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Keywords of the top level.
+
+use super::super::args::Spanned;
+use super::super::keyword::Status;
+use super::super::keyword::{Keyword, Table, block, off, off_block, off_flag};
+use super::super::raw::{RawConfig, RawInstance};
+use super::super::tree::Item;
+use super::super::walk::Context;
+use super::features::{GARP, GROUP, NAMESPACE, STATIC, SYNC_GROUP, TRACKING};
+use super::{global, virtual_server, vrrp_instance, vrrp_other};
+
+/// The top level.
+pub(crate) static TOP: Table<RawConfig> = Table {
+    path: "",
+    groups: &[BLOCKS, OTHERS],
+};
+
+const BLOCKS: &[Keyword<RawConfig>] = &[
+    block(
+        "global_defs",
+        "Settings of the whole program.",
+        |config: &mut RawConfig, item, ctx| {
+            ctx.walk(&global::GLOBAL, item, &mut config.global);
+        },
+    ),
+    block(
+        "vrrp_instance",
+        "A virtual router: who holds its addresses.",
+        enter_instance,
+    )
+    .params(1, 1),
+    block(
+        "virtual_server",
+        "A service and its real servers.",
+        |config: &mut RawConfig, item, ctx| {
+            let server = virtual_server::read(item, ctx);
+            config.virtual_servers.push(server);
+        },
+    )
+    .params(1, 3),
+    off(
+        "vrrp_script",
+        "A script whose success counts for the priority.",
+        TRACKING,
+    )
+    .within(|config, item, ctx| {
+        config
+            .scripts
+            .extend(item.words.get(1).map(|word| word.text.clone()));
+        ctx.walk(&vrrp_other::VRRP_SCRIPT, item, &mut ());
+    }),
+    off(
+        "vrrp_sync_group",
+        "Instances that change state together.",
+        SYNC_GROUP,
+    )
+    .within(|config, item, ctx| {
+        let mut group = vrrp_other::RawGroup::default();
+        ctx.walk(&vrrp_other::SYNC_GROUP_TABLE, item, &mut group);
+        config.group_members.extend(group.members);
+    }),
+];
+
+const OTHERS: &[Keyword<RawConfig>] = &[
+    off(
+        "virtual_server_group",
+        "Addresses that share one set of real servers.",
+        GROUP,
+    )
+    .within(|_, _, _| {}),
+    off_block(
+        "static_ipaddress",
+        "Addresses that keepalived adds and keeps.",
+        STATIC,
+    ),
+    off_block(
+        "static_routes",
+        "Routes that keepalived adds and keeps.",
+        STATIC,
+    ),
+    off_block(
+        "static_rules",
+        "Routing rules that keepalived adds and keeps.",
+        STATIC,
+    ),
+    off(
+        "track_group",
+        "Instances told of a lost static address or route.",
+        TRACKING,
+    )
+    .within(|_, item, ctx| ctx.walk(&vrrp_other::TRACK_GROUP, item, &mut ())),
+    off_flag(
+        "garp_group",
+        "Interfaces that share a spacing of gratuitous ARP.",
+        GARP,
+    )
+    .within(|_, item, ctx| ctx.walk(&vrrp_other::GARP_GROUP, item, &mut ())),
+    off(
+        "vrrp_track_process",
+        "Processes whose number counts for the priority.",
+        TRACKING,
+    )
+    .within(|_, item, ctx| ctx.walk(&vrrp_other::TRACK_PROCESS, item, &mut ())),
+    off(
+        "track_file",
+        "A file whose number counts for the priority.",
+        TRACKING,
+    )
+    .within(|_, item, ctx| ctx.walk(&vrrp_other::TRACK_FILE, item, &mut ())),
+    off("vrrp_track_file", "Old name of `track_file`.", TRACKING)
+        .within(|_, item, ctx| ctx.walk(&vrrp_other::VRRP_TRACK_FILE, item, &mut ())),
+    off(
+        "bfd_instance",
+        "A BFD session whose state can be tracked.",
+        TRACKING,
+    )
+    .within(|_, item, ctx| ctx.walk(&vrrp_other::BFD, item, &mut ())),
+    off_block(
+        "interface_up_down_delays",
+        "How long an interface must be up or down to count.",
+        TRACKING,
+    ),
+    off_block(
+        "linkbeat_interfaces",
+        "Interfaces whose link is polled.",
+        TRACKING,
+    ),
+    off_flag(
+        "linkbeat_use_polling",
+        "Poll the link state of interfaces.",
+        TRACKING,
+    ),
+    off_block(
+        "SSL",
+        "Certificates for SSL_GET.",
+        Status::NoEffect("xlvs has no SSL_GET yet"),
+    )
+    .within(|_, item, ctx| ctx.walk(&vrrp_other::SSL, item, &mut ())),
+    off("net_namespace", "Network namespace to run in.", NAMESPACE),
+    off(
+        "net_namespace_ipvs",
+        "Network namespace of IPVS.",
+        NAMESPACE,
+    ),
+    off_flag(
+        "namespace_with_ipsets",
+        "Use ipsets inside a namespace.",
+        super::features::FIREWALL,
+    ),
+    off(
+        "instance",
+        "Name of this keepalived among several.",
+        super::features::FILES,
+    ),
+    off_flag(
+        "use_pid_dir",
+        "Keep pid files in a directory.",
+        super::features::FILES,
+    ),
+    off(
+        "child_wait_time",
+        "How long to wait for child processes to end.",
+        super::features::PROCESS,
+    ),
+];
+
+fn enter_instance(config: &mut RawConfig, item: &Item, ctx: &mut Context) {
+    let Some(name) = item.words.get(1) else {
+        return;
+    };
+    let mut instance = RawInstance {
+        name: name.text.clone(),
+        head: item.head(),
+        ..RawInstance::default()
+    };
+    ctx.walk(&vrrp_instance::INSTANCE, item, &mut instance);
+    config.instances.push(instance);
+}
+
+/// The words of a block that is a list, however they are spread over lines.
+pub(super) fn words(item: &Item) -> impl Iterator<Item = Spanned<String>> {
+    item.body
+        .iter()
+        .flatten()
+        .flat_map(|line| &line.words)
+        .map(|word| Spanned::new(word.text.clone(), word.span))
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The lines of `virtual_ipaddress`: `A[/N] [brd B|+|-] [dev IF] [scope S] [label L] …`.
+//!
+//! Invariant: a line gives one address or a finding that it gives none.
+
+use std::net::Ipv4Addr;
+
+use super::super::args::{Spanned, ipv6_not_supported, read_ipv4};
+use super::super::diag::{Code, Diagnostic, quoted};
+use super::super::lexer::Word;
+use super::super::model::VirtualAddress;
+use super::super::suggest;
+use super::super::tree::Item;
+use super::super::walk::Context;
+
+/// The kernel's IFNAMSIZ, without the final zero.
+const LONGEST_LABEL: usize = 15;
+
+/// The kernel's names (rtnetlink(7)).
+const SCOPES: [(&str, u8); 5] = [
+    ("global", 0),
+    ("site", 200),
+    ("link", 253),
+    ("host", 254),
+    ("nowhere", 255),
+];
+
+const WITH_VALUE: [&str; 7] = [
+    "dev",
+    "label",
+    "brd",
+    "broadcast",
+    "scope",
+    "peer",
+    "preferred_lft",
+];
+const ALONE: [&str; 7] = [
+    "home",
+    "nodad",
+    "-nodad",
+    "mngtmpaddr",
+    "noprefixroute",
+    "autojoin",
+    "no_track",
+];
+const WITH_VALUE_IGNORED: [&str; 2] = ["peer", "preferred_lft"];
+
+/// Reads every line of the block.
+pub(super) fn read(vips: &mut Vec<Spanned<VirtualAddress>>, item: &Item, ctx: &mut Context) {
+    for line in item.body.iter().flatten() {
+        let Some(vip) = read_line(line, ctx) else {
+            continue;
+        };
+        if let Some(first) = vips.iter().find(|known| known.value.addr == vip.addr) {
+            ctx.report(
+                Diagnostic::warning(
+                    Code::Duplicate,
+                    line.head(),
+                    format!("{} is listed twice; the first line counts", vip.addr),
+                )
+                .related(first.span, "first listed here"),
+            );
+            continue;
+        }
+        vips.push(Spanned::new(vip, line.head()));
+    }
+}
+
+fn read_line(line: &Item, ctx: &mut Context) -> Option<VirtualAddress> {
+    let mut words = line.words.iter();
+    let (addr, prefix_len) = address(words.next()?, ctx)?;
+    let mut vip = VirtualAddress {
+        addr,
+        prefix_len,
+        dev: None,
+        label: None,
+        broadcast: None,
+        scope: 0,
+    };
+    while let Some(option) = words.next() {
+        let name = option.text.as_str();
+        if ALONE.contains(&name) {
+            no_effect(option, ctx);
+            continue;
+        }
+        if !WITH_VALUE.contains(&name) {
+            unknown(option, ctx);
+            continue;
+        }
+        let Some(value) = words.next() else {
+            ctx.report(Diagnostic::error(
+                Code::MissingParameter,
+                option.span,
+                format!("{} needs a value", quoted(name)),
+            ));
+            break;
+        };
+        if WITH_VALUE_IGNORED.contains(&name) {
+            no_effect(option, ctx);
+        } else if !set(&mut vip, name, value, ctx) {
+            return None;
+        }
+    }
+    Some(vip)
+}
+
+/// KEEPALIVED: an address without prefix length is a /32.
+fn address(word: &Word, ctx: &mut Context) -> Option<(Ipv4Addr, u8)> {
+    const WHOLE: u8 = 32;
+    let (address, length) = match word.text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (word.text.as_str(), None),
+    };
+    let bare = Word {
+        text: address.to_owned(),
+        ..word.clone()
+    };
+    let addr = match read_ipv4(&bare, "virtual_ipaddress") {
+        Ok(addr) => addr,
+        Err(diagnostic) => {
+            ctx.report(*diagnostic);
+            return None;
+        }
+    };
+    let Some(length) = length else {
+        return Some((addr, WHOLE));
+    };
+    let prefix_len = length.parse().ok().filter(|length| *length <= WHOLE);
+    if prefix_len.is_none() {
+        ctx.report(Diagnostic::warning(
+            Code::OutOfRange,
+            word.span,
+            format!("{} is no prefix length; 32 is used", quoted(length)),
+        ));
+    }
+    Some((addr, prefix_len.unwrap_or(WHOLE)))
+}
+
+/// Takes an option with its value; false when keepalived would leave the address out.
+fn set(vip: &mut VirtualAddress, name: &str, value: &Word, ctx: &mut Context) -> bool {
+    match name {
+        "dev" => vip.dev = Some(value.text.clone()),
+        "label" if value.text.len() > LONGEST_LABEL => {
+            ctx.report(Diagnostic::warning(
+                Code::OutOfRange,
+                value.span,
+                format!(
+                    "the label {} is longer than {LONGEST_LABEL} bytes; the address is left out",
+                    quoted(&value.text)
+                ),
+            ));
+            return false;
+        }
+        "label" => vip.label = Some(value.text.clone()),
+        "scope" => vip.scope = scope(value, ctx),
+        _ => vip.broadcast = broadcast(vip, value, ctx),
+    }
+    true
+}
+
+fn scope(value: &Word, ctx: &mut Context) -> u8 {
+    let by_name = SCOPES
+        .iter()
+        .find(|(name, _)| *name == value.text)
+        .map(|(_, scope)| *scope);
+    by_name
+        .or_else(|| value.text.parse().ok())
+        .unwrap_or_else(|| {
+            let names = SCOPES.iter().map(|(name, _)| *name);
+            let diagnostic = Diagnostic::warning(
+                Code::InvalidValue,
+                value.span,
+                format!("{} is no scope; global is used", quoted(&value.text)),
+            );
+            ctx.report(match suggest::nearest(&value.text, names) {
+                Some(name) => diagnostic.hint(format!("did you mean `{name}`?")),
+                None => diagnostic,
+            });
+            0
+        })
+}
+
+/// `brd A`, or `+` / `-` for the network's address with all host bits set or cleared.
+fn broadcast(vip: &VirtualAddress, value: &Word, ctx: &mut Context) -> Option<Ipv4Addr> {
+    const LONGEST_PREFIX: u8 = 30;
+    if !matches!(value.text.as_str(), "+" | "-") {
+        return read_ipv4(value, "brd")
+            .map_err(|diagnostic| ctx.report(*diagnostic))
+            .ok();
+    }
+    if vip.prefix_len > LONGEST_PREFIX {
+        ctx.report(Diagnostic::warning(
+            Code::InvalidValue,
+            value.span,
+            format!(
+                "a /{} has no broadcast address; none is set",
+                vip.prefix_len
+            ),
+        ));
+        return None;
+    }
+    let host_bits = u32::MAX >> vip.prefix_len;
+    let bits = vip.addr.to_bits();
+    Some(Ipv4Addr::from_bits(if value.text == "+" {
+        bits | host_bits
+    } else {
+        bits & !host_bits
+    }))
+}
+
+fn no_effect(option: &Word, ctx: &mut Context) {
+    ctx.report(Diagnostic::warning(
+        Code::NoEffectYet,
+        option.span,
+        format!("{} is accepted, without effect yet", quoted(&option.text)),
+    ));
+}
+
+fn unknown(option: &Word, ctx: &mut Context) {
+    if option.text.parse::<std::net::Ipv6Addr>().is_ok() {
+        ctx.report(ipv6_not_supported(option, "virtual_ipaddress"));
+        return;
+    }
+    let diagnostic = Diagnostic::warning(
+        Code::ExtraWords,
+        option.span,
+        format!(
+            "{} is no option of a virtual address; it is ignored",
+            quoted(&option.text)
+        ),
+    );
+    let known = WITH_VALUE.into_iter().chain(ALONE);
+    ctx.report(match suggest::nearest(&option.text, known) {
+        Some(name) => diagnostic.hint(format!("did you mean `{name}`?")),
+        None if option.text.parse::<Ipv4Addr>().is_ok() => {
+            diagnostic.hint("put each address on a line of its own")
+        }
+        None => diagnostic,
+    });
+}

@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Keywords of `vrrp_instance` and its `authentication`.
+
+use std::time::Duration;
+
+use super::super::args::{Line, Spanned, read_ipv4};
+use super::super::diag::{Code, Diagnostic};
+use super::super::keyword::{Keyword, Status, Table, block, flag, line, off, off_block, off_flag};
+use super::super::model::{InitialState, VrrpVersion};
+use super::super::raw::{AuthType, RawInstance};
+use super::super::tree::Item;
+use super::super::walk::Context;
+use super::features::{
+    ADVERT, CONNECTION_SYNC, EXCLUDED, GARP, HMAC, LOGGING, MAIL, NOTIFY, PREEMPT_DELAY, ROUTES,
+    STRICT, TRACKING, VMAC,
+};
+use super::{top, virtual_ipaddress, vrrp_other};
+
+/// `vrrp_instance`.
+pub(crate) static INSTANCE: Table<RawInstance> = Table {
+    path: "vrrp_instance",
+    groups: &[ELECTION, ADDRESSES, EFFECTS, WIRE],
+};
+
+/// `authentication`.
+pub(crate) static AUTHENTICATION: Table<RawInstance> = Table {
+    path: "vrrp_instance/authentication",
+    groups: &[&[
+        line(
+            "auth_type",
+            "How adverts are authenticated (version 2 only).",
+            |raw: &mut RawInstance, line| {
+                let value = line.choice(
+                    1,
+                    &[
+                        ("PASS", AuthType::Pass),
+                        ("AH", AuthType::Ah),
+                        ("NONE", AuthType::None),
+                    ],
+                );
+                line.set(&mut raw.auth_type, value);
+            },
+        )
+        .status(Status::Partly("PASS is done; AH is an error")),
+        line(
+            "auth_pass",
+            "Password, of which 8 bytes count.",
+            |raw: &mut RawInstance, line| {
+                let value = line.whole_text(1);
+                line.set(&mut raw.auth_pass, value);
+            },
+        ),
+    ]],
+};
+
+/// Who becomes master.
+const ELECTION: &[Keyword<RawInstance>] = &[
+    line("state", "What the instance wants to be at start.", state)
+        .default("BACKUP")
+        .range("MASTER or BACKUP"),
+    line(
+        "interface",
+        "Where adverts are sent and heard.",
+        |raw: &mut RawInstance, line| {
+            let value = line.text(1);
+            line.set(&mut raw.interface, value);
+        },
+    ),
+    line(
+        "virtual_router_id",
+        "Number of the virtual router, the same on all its hosts.",
+        |raw: &mut RawInstance, line| {
+            let value = line.number(1, 1..=255);
+            line.set(&mut raw.vrid, value.map(|v| v.map(|n| n as u8)));
+        },
+    )
+    .range("1 to 255"),
+    line(
+        "priority",
+        "The highest one is master; 255 owns the addresses.",
+        |raw: &mut RawInstance, line| {
+            let value = line.number(1, 1..=255);
+            line.set(&mut raw.priority, value.map(|v| v.map(|n| n as u8)));
+        },
+    )
+    .default("100")
+    .range("1 to 255"),
+    line(
+        "advert_int",
+        "Seconds between adverts.",
+        |raw: &mut RawInstance, line| {
+            // KEEPALIVED: one range for both versions; `resolve` fits it to the version's wire format.
+            let value = line.seconds(1, Duration::from_millis(10)..=Duration::from_secs(255));
+            line.set(&mut raw.advert_int, value);
+        },
+    )
+    .default("1")
+    .range("version 2: 1 to 255; version 3: 0.01 to 40.95"),
+    line(
+        "version",
+        "VRRP version on the wire.",
+        |raw: &mut RawInstance, line| {
+            let value = version(line);
+            line.set(&mut raw.version, value);
+        },
+    )
+    .default("vrrp_version")
+    .range("2 or 3"),
+    flag(
+        "nopreempt",
+        "A higher priority does not take over from a living master.",
+        |raw: &mut RawInstance, line| {
+            let value = Spanned::new(false, line.span());
+            line.set(&mut raw.preempt, Some(value));
+        },
+    ),
+    flag(
+        "preempt",
+        "A higher priority takes over.",
+        |raw: &mut RawInstance, line| {
+            let value = Spanned::new(true, line.span());
+            line.set(&mut raw.preempt, Some(value));
+        },
+    ),
+    line(
+        "preempt_delay",
+        "Seconds before a higher priority takes over.",
+        |raw: &mut RawInstance, line| {
+            let value = line.seconds(1, Duration::ZERO..=Duration::from_secs(1000));
+            line.set(&mut raw.preempt_delay, value);
+        },
+    )
+    .default("0")
+    .range("0 to 1000 seconds")
+    .status(PREEMPT_DELAY),
+    block(
+        "authentication",
+        "Password of version 2 adverts.",
+        |raw, item, ctx| {
+            ctx.walk(&AUTHENTICATION, item, raw);
+        },
+    ),
+    off_block("auth_hmac", "Keyed hash of adverts.", HMAC)
+        .within(|_, item, ctx| ctx.walk(&vrrp_other::AUTH_HMAC, item, &mut ())),
+    flag(
+        "strict_mode",
+        "Follow the RFC to the letter.",
+        |raw: &mut RawInstance, line| {
+            let value = line.boolean(1);
+            line.set(&mut raw.strict, value);
+        },
+    )
+    .status(STRICT),
+];
+
+/// Addresses of adverts and virtual addresses.
+const ADDRESSES: &[Keyword<RawInstance>] = &[
+    line(
+        "mcast_src_ip",
+        "Source address of multicast adverts.",
+        |raw: &mut RawInstance, line| {
+            let value = line.ipv4(1);
+            line.set(&mut raw.mcast_src, value);
+        },
+    )
+    .default("the interface's first address"),
+    line(
+        "unicast_src_ip",
+        "Source address of unicast adverts.",
+        |raw: &mut RawInstance, line| {
+            let value = line.ipv4(1);
+            line.set(&mut raw.unicast_src, value);
+        },
+    )
+    .default("the interface's first address"),
+    block(
+        "unicast_peer",
+        "Hosts that get adverts instead of the multicast group.",
+        unicast_peer,
+    ),
+    block(
+        "virtual_ipaddress",
+        "Addresses that the master holds.",
+        |raw, item, ctx| {
+            virtual_ipaddress::read(&mut raw.vips, item, ctx);
+        },
+    ),
+    off_block(
+        "virtual_ipaddress_excluded",
+        "Addresses that the master holds and adverts omit.",
+        EXCLUDED,
+    ),
+    off_block("virtual_routes", "Routes that the master holds.", ROUTES),
+    off_block(
+        "virtual_rules",
+        "Routing rules that the master holds.",
+        ROUTES,
+    ),
+    off(
+        "mcast_dst_ip",
+        "Multicast group of this instance's adverts.",
+        Status::Refused("adverts would go to another group"),
+    ),
+    off_flag(
+        "native_ipv6",
+        "Adverts go over IPv6.",
+        Status::Refused("xlvs does not support IPv6 yet"),
+    ),
+    off_flag(
+        "no_virtual_ipaddress",
+        "The instance holds no address on purpose.",
+        Status::NoEffect("an instance without addresses is accepted"),
+    ),
+    off_flag(
+        "promote_secondaries",
+        "Keep secondary addresses when a primary one goes.",
+        Status::NoEffect("virtual addresses are removed one by one"),
+    ),
+    off_flag(
+        "accept",
+        "Answer at the virtual addresses.",
+        Status::NoEffect("xlvs always does"),
+    ),
+    off_flag(
+        "no_accept",
+        "Drop packets to the virtual addresses.",
+        STRICT,
+    ),
+];
+
+/// What a change of state causes, and what causes it.
+const EFFECTS: &[Keyword<RawInstance>] = &[
+    off_block(
+        "track_script",
+        "Scripts that count for the priority.",
+        TRACKING,
+    )
+    .within(track_script),
+    off_block(
+        "track_interface",
+        "Interfaces that count for the priority.",
+        TRACKING,
+    ),
+    off_block("track_file", "Files that count for the priority.", TRACKING),
+    off_block(
+        "track_process",
+        "Processes that count for the priority.",
+        TRACKING,
+    ),
+    off_block(
+        "track_bfd",
+        "BFD sessions that count for the priority.",
+        TRACKING,
+    ),
+    off_flag(
+        "track_src_ip",
+        "The source address must be there.",
+        TRACKING,
+    ),
+    off_flag(
+        "dont_track_primary",
+        "Stay master when the own interface goes down.",
+        TRACKING,
+    ),
+    off_flag("linkbeat_use_polling", "Poll the link state.", TRACKING),
+    off("notify", "Program to run on every change.", NOTIFY),
+    off(
+        "notify_master",
+        "Program to run when it becomes master.",
+        NOTIFY,
+    ),
+    off(
+        "notify_backup",
+        "Program to run when it becomes backup.",
+        NOTIFY,
+    ),
+    off("notify_fault", "Program to run on a fault.", NOTIFY),
+    off("notify_stop", "Program to run at the end.", NOTIFY),
+    off(
+        "notify_deleted",
+        "Program to run when a reload removes it.",
+        NOTIFY,
+    ),
+    off(
+        "notify_master_rx_lower_pri",
+        "Program to run when a master hears a lower priority.",
+        NOTIFY,
+    ),
+    off_flag(
+        "notify_priority_changes",
+        "Tell the FIFO of priority changes.",
+        NOTIFY,
+    ),
+    off_flag("smtp_alert", "Send mail on changes.", MAIL),
+    off(
+        "lvs_sync_daemon_interface",
+        "Interface for connection synchronisation.",
+        CONNECTION_SYNC,
+    ),
+    off_flag("debug", "Debug level.", LOGGING),
+];
+
+/// How adverts and ARP look on the wire.
+const WIRE: &[Keyword<RawInstance>] = &[
+    off_flag("use_vmac", "Use the virtual router's MAC address.", VMAC),
+    off_flag(
+        "use_vmac_addr",
+        "Use virtual MAC interfaces for addresses elsewhere.",
+        VMAC,
+    ),
+    off_flag("use_ipvlan", "Use an ipvlan interface.", VMAC),
+    off_flag(
+        "vmac_xmit_base",
+        "Send adverts from the base interface.",
+        VMAC,
+    ),
+    off_flag(
+        "vmac_garp_intvl",
+        "Interval of gratuitous ARP on the base interface.",
+        VMAC,
+    ),
+    off_flag(
+        "garp_extra_if",
+        "Interval of gratuitous ARP on the base interface.",
+        VMAC,
+    ),
+    off(
+        "vrf",
+        "VRF of the instance.",
+        Status::Refused("adverts would go out in another VRF"),
+    ),
+    off(
+        "garp_master_delay",
+        "Seconds before the second round of gratuitous ARP.",
+        GARP,
+    )
+    .default("5"),
+    off("garp_master_repeat", "Packets in a round.", GARP).default("5"),
+    off(
+        "garp_master_refresh",
+        "Seconds between refreshing rounds.",
+        GARP,
+    )
+    .default("0"),
+    off(
+        "garp_master_refresh_repeat",
+        "Packets in a refreshing round.",
+        GARP,
+    )
+    .default("1"),
+    off(
+        "garp_lower_prio_delay",
+        "As garp_master_delay, after a lower priority.",
+        GARP,
+    ),
+    off(
+        "garp_lower_prio_repeat",
+        "As garp_master_repeat, after a lower priority.",
+        GARP,
+    ),
+    off(
+        "down_timer_adverts",
+        "Missed adverts that make a master dead.",
+        ADVERT,
+    )
+    .default("3"),
+    off_flag(
+        "lower_prio_no_advert",
+        "Do not answer a lower priority.",
+        ADVERT,
+    ),
+    off_flag(
+        "higher_prio_send_advert",
+        "Send one more advert to a higher priority.",
+        ADVERT,
+    ),
+    off_flag("owner_ignore_adverts", "The owner ignores adverts.", ADVERT),
+    off_flag(
+        "skip_check_adv_addr",
+        "Do not compare an advert's addresses.",
+        ADVERT,
+    ),
+    off_flag("check_unicast_src", "Take adverts from peers only.", ADVERT),
+    off_flag(
+        "unicast_fault_no_peer",
+        "Fault when no peer is given.",
+        ADVERT,
+    ),
+    off("unicast_ttl", "TTL of unicast adverts.", ADVERT).default("255"),
+    off_flag(
+        "old_unicast_checksum",
+        "Checksum of old keepalived versions.",
+        ADVERT,
+    ),
+    off_flag(
+        "v3_checksum_as_v2",
+        "Version 3 checksum without pseudo header.",
+        ADVERT,
+    ),
+    off_flag(
+        "timer_expired_backup",
+        "Go backup after a late timer.",
+        ADVERT,
+    ),
+    off_flag(
+        "thread_timer_expired",
+        "Another name of `timer_expired_backup`.",
+        ADVERT,
+    ),
+    off_flag(
+        "kernel_rx_buf_size",
+        "Receive buffer of the socket.",
+        super::features::NETLINK,
+    ),
+];
+
+pub(super) fn version(line: &mut Line<'_>) -> Option<Spanned<VrrpVersion>> {
+    let number = line.number(1, 2..=3)?;
+    Some(number.map(|n| {
+        if n == 2 {
+            VrrpVersion::V2
+        } else {
+            VrrpVersion::V3
+        }
+    }))
+}
+
+/// KEEPALIVED: once `state MASTER` was read, a later `state BACKUP` is ignored.
+fn state(raw: &mut RawInstance, line: &mut Line<'_>) {
+    let choices = [
+        ("MASTER", InitialState::Master),
+        ("BACKUP", InitialState::Backup),
+    ];
+    let Some(value) = line.choice(1, &choices) else {
+        return;
+    };
+    match raw.state {
+        Some(first) if first.value == InitialState::Master && value.value != first.value => {
+            line.ctx.report(
+                Diagnostic::warning(
+                    Code::GivenTwice,
+                    value.span,
+                    "`state` is given twice; MASTER counts",
+                )
+                .related(first.span, "first given here"),
+            );
+        }
+        _ => line.set(&mut raw.state, Some(value)),
+    }
+}
+
+fn unicast_peer(raw: &mut RawInstance, item: &Item, ctx: &mut Context) {
+    for line in item.body.iter().flatten() {
+        let Some(word) = line.words.first() else {
+            continue;
+        };
+        match read_ipv4(word, "unicast_peer") {
+            Ok(peer) => raw.unicast_peers.push(Spanned::new(peer, word.span)),
+            Err(diagnostic) => {
+                ctx.report(*diagnostic);
+                continue;
+            }
+        }
+        // `A min_ttl N max_ttl M`, or several addresses on one line.
+        if let (Some(second), Some(last)) = (line.words.get(1), line.words.last()) {
+            ctx.report(Diagnostic::warning(
+                Code::ExtraWords,
+                second.span.to(last.span),
+                "only the first address of a line is read",
+            ));
+        }
+    }
+}
+
+fn track_script(raw: &mut RawInstance, item: &Item, _: &mut Context) {
+    for line in item.body.iter().flatten() {
+        // `NAME weight N`: only the name is looked at. Names on one line are several.
+        raw.track_scripts.extend(
+            line.words
+                .iter()
+                .take_while(|word| word.text != "weight")
+                .map(|word| Spanned::new(word.text.clone(), word.span)),
+        );
+    }
+}
+
+/// The names in `group { … }`, for `vrrp_other`.
+pub(super) fn names(item: &Item) -> Vec<Spanned<String>> {
+    top::words(item).collect()
+}

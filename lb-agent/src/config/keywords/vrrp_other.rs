@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Blocks around the instances that xlvs does not act on yet: their words are known and checked.
+
+use std::time::Duration;
+
+use super::super::args::Spanned;
+use super::super::keyword::{Keyword, Status, Table, block, line, off, off_block, off_flag};
+use super::features::{GARP, HMAC, MAIL, NOTIFY, SYNC_GROUP, TRACKING};
+use super::vrrp_instance;
+
+/// What `vrrp_sync_group` says.
+#[derive(Debug, Default)]
+pub(crate) struct RawGroup {
+    /// `group { … }`.
+    pub(crate) members: Vec<Spanned<String>>,
+}
+
+/// `vrrp_sync_group`.
+pub(crate) static SYNC_GROUP_TABLE: Table<RawGroup> = Table {
+    path: "vrrp_sync_group",
+    groups: &[&[
+        block(
+            "group",
+            "Instances of the group.",
+            |raw: &mut RawGroup, item, _| {
+                raw.members.extend(vrrp_instance::names(item));
+            },
+        )
+        .status(SYNC_GROUP),
+        off_block(
+            "track_interface",
+            "Interfaces that count for the whole group.",
+            TRACKING,
+        ),
+        off_block(
+            "track_script",
+            "Scripts that count for the whole group.",
+            TRACKING,
+        ),
+        off_block(
+            "track_file",
+            "Files that count for the whole group.",
+            TRACKING,
+        ),
+        off_block(
+            "track_process",
+            "Processes that count for the whole group.",
+            TRACKING,
+        ),
+        off_block(
+            "track_bfd",
+            "BFD sessions that count for the whole group.",
+            TRACKING,
+        ),
+        off_flag(
+            "global_tracking",
+            "Old name of `sync_group_tracking_weight`.",
+            TRACKING,
+        ),
+        off_flag(
+            "sync_group_tracking_weight",
+            "Allow weights in a group.",
+            TRACKING,
+        ),
+        off("notify", "Program to run on every change.", NOTIFY),
+        off(
+            "notify_master",
+            "Program to run when it becomes master.",
+            NOTIFY,
+        ),
+        off(
+            "notify_backup",
+            "Program to run when it becomes backup.",
+            NOTIFY,
+        ),
+        off("notify_fault", "Program to run on a fault.", NOTIFY),
+        off("notify_stop", "Program to run at the end.", NOTIFY),
+        off_flag(
+            "notify_priority_changes",
+            "Tell the FIFO of priority changes.",
+            NOTIFY,
+        ),
+        off_flag("smtp_alert", "Send mail on changes.", MAIL),
+    ]],
+};
+
+/// `vrrp_script`.
+pub(crate) static VRRP_SCRIPT: Table<()> = Table {
+    path: "vrrp_script",
+    groups: &[&[
+        off("script", "Program to run; status 0 is success.", TRACKING),
+        line("interval", "Seconds between runs.", |(), line| {
+            line.seconds(1, Duration::from_micros(1)..=Duration::from_secs(1_000_000));
+        })
+        .default("1")
+        .status(TRACKING),
+        line("timeout", "Seconds it may run.", |(), line| {
+            line.seconds(1, Duration::from_micros(1)..=Duration::from_secs(1_000_000));
+        })
+        .default("interval")
+        .status(TRACKING),
+        off(
+            "weight",
+            "Added to the priority; 0 makes a failure a fault.",
+            TRACKING,
+        )
+        .default("0"),
+        line("rise", "Successes that make it good.", |(), line| {
+            line.number(1, 1..=i32::MAX as u64);
+        })
+        .default("1")
+        .status(TRACKING),
+        line("fall", "Failures that make it bad.", |(), line| {
+            line.number(1, 1..=i32::MAX as u64);
+        })
+        .default("1")
+        .status(TRACKING),
+        off("user", "User it runs as.", TRACKING),
+        off_flag(
+            "init_fail",
+            "Counts as failed until its first success.",
+            TRACKING,
+        ),
+    ]],
+};
+
+/// `auth_hmac`.
+pub(super) static AUTH_HMAC: Table<()> = Table {
+    path: "vrrp_instance/auth_hmac",
+    groups: &[&[
+        off("key", "A key.", HMAC),
+        off("active_key", "The key that signs.", HMAC),
+        off("time_window", "Seconds an advert is good for.", HMAC),
+        off_flag("anti_replay", "Refuse repeated adverts.", HMAC),
+        off("mode", "What is done with unsigned adverts.", HMAC),
+    ]],
+};
+
+/// `track_group`.
+pub(super) static TRACK_GROUP: Table<()> = Table {
+    path: "track_group",
+    groups: &[&[off_block("group", "Instances of the group.", TRACKING)]],
+};
+
+/// `garp_group`.
+pub(super) static GARP_GROUP: Table<()> = Table {
+    path: "garp_group",
+    groups: &[&[
+        off(
+            "garp_interval",
+            "Seconds between gratuitous ARP packets.",
+            GARP,
+        ),
+        off(
+            "gna_interval",
+            "Seconds between neighbour advertisements.",
+            GARP,
+        ),
+        off("interface", "An interface.", GARP),
+        off_block("interfaces", "Interfaces.", GARP),
+    ]],
+};
+
+/// `vrrp_track_process`.
+pub(super) static TRACK_PROCESS: Table<()> = Table {
+    path: "vrrp_track_process",
+    groups: &[&[
+        off("process", "Name of the process.", TRACKING),
+        off_flag("param_match", "How its arguments are compared.", TRACKING),
+        off("weight", "Added to the priority.", TRACKING),
+        off("quorum", "How many must run.", TRACKING),
+        off("quorum_max", "How many may run.", TRACKING),
+        off("delay", "Seconds before a change counts.", TRACKING),
+        off("terminate_delay", "Seconds before an end counts.", TRACKING),
+        off("fork_delay", "Seconds before a start counts.", TRACKING),
+        off_flag("full_command", "Compare the whole command line.", TRACKING),
+    ]],
+};
+
+const FILE_ROWS: &[Keyword<()>] = &[
+    off("file", "Path of the file.", TRACKING),
+    off("weight", "Factor of its number.", TRACKING).default("1"),
+    off_flag("init_file", "Create it with this number.", TRACKING),
+];
+
+/// `track_file`.
+pub(super) static TRACK_FILE: Table<()> = Table {
+    path: "track_file",
+    groups: &[FILE_ROWS],
+};
+
+/// `vrrp_track_file`.
+pub(super) static VRRP_TRACK_FILE: Table<()> = Table {
+    path: "vrrp_track_file",
+    groups: &[FILE_ROWS],
+};
+
+/// `bfd_instance`.
+pub(super) static BFD: Table<()> = Table {
+    path: "bfd_instance",
+    groups: &[&[
+        off("source_ip", "Own address.", TRACKING),
+        off("neighbor_ip", "The neighbour's address.", TRACKING),
+        off("neighbour_ip", "The neighbour's address.", TRACKING),
+        off("min_rx", "Milliseconds between packets received.", TRACKING),
+        off("min_tx", "Milliseconds between packets sent.", TRACKING),
+        off(
+            "idle_tx",
+            "Milliseconds between packets of a session that is down.",
+            TRACKING,
+        ),
+        off(
+            "multiplier",
+            "Missed packets that make a session down.",
+            TRACKING,
+        ),
+        off_flag("passive", "Do not begin the session.", TRACKING),
+        off("ttl", "TTL of packets sent.", TRACKING),
+        off("hoplimit", "Hop limit of packets sent.", TRACKING),
+        off(
+            "max_hops",
+            "Hops a received packet may have passed.",
+            TRACKING,
+        ),
+        off_flag("multihop", "The neighbour is not on this link.", TRACKING),
+        off("weight", "Added to the priority.", TRACKING),
+        off_flag("vrrp", "Tell the instances.", TRACKING),
+        off_flag("checker", "Tell the checkers.", TRACKING),
+    ]],
+};
+
+const NO_TLS: Status = Status::NoEffect("xlvs has no SSL_GET yet");
+
+/// `SSL`.
+pub(super) static SSL: Table<()> = Table {
+    path: "SSL",
+    groups: &[&[
+        off("password", "Password of the key.", NO_TLS),
+        off("ca", "File with the authority's certificate.", NO_TLS),
+        off("certificate", "File with the own certificate.", NO_TLS),
+        off("key", "File with the own key.", NO_TLS),
+    ]],
+};
+
+/// Views of all of these for the registry; `RawGroup`'s table has a type of its own.
+pub(super) static TABLES: [&Table<()>; 9] = [
+    &VRRP_SCRIPT,
+    &AUTH_HMAC,
+    &TRACK_GROUP,
+    &GARP_GROUP,
+    &TRACK_PROCESS,
+    &TRACK_FILE,
+    &VRRP_TRACK_FILE,
+    &BFD,
+    &SSL,
+];

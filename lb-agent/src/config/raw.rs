@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a file says, before it means anything: every setting optional, every value with its place.
+//!
+//! Written by the readers of the keyword tables, read by `resolve`. Invariant: a value that is here
+//! was readable and within its own range; whether it fits the others is `resolve`'s question.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use super::args::Spanned;
+use super::model::{ForwardMethod, InitialState, Protocol, Scheduler, VirtualAddress, VrrpVersion};
+use super::source::Span;
+
+/// A whole file.
+#[derive(Debug, Default)]
+pub(crate) struct RawConfig {
+    pub(crate) global: RawGlobal,
+    pub(crate) instances: Vec<RawInstance>,
+    pub(crate) virtual_servers: Vec<RawVirtualServer>,
+    /// Names of `vrrp_script` blocks.
+    pub(crate) scripts: Vec<String>,
+    /// Instances named by `group` of `vrrp_sync_group`.
+    pub(crate) group_members: Vec<Spanned<String>>,
+}
+
+/// `global_defs`.
+#[derive(Debug, Default)]
+pub(crate) struct RawGlobal {
+    pub(crate) router_id: Option<Spanned<String>>,
+    pub(crate) mcast_group4: Option<Spanned<Ipv4Addr>>,
+    pub(crate) version: Option<Spanned<VrrpVersion>>,
+    pub(crate) strict: Option<Spanned<bool>>,
+    pub(crate) log_all_failures: Option<Spanned<bool>>,
+}
+
+/// `auth_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AuthType {
+    None,
+    Pass,
+    Ah,
+}
+
+/// `vrrp_instance`.
+#[derive(Debug, Default)]
+pub(crate) struct RawInstance {
+    pub(crate) name: String,
+    pub(crate) head: Span,
+    pub(crate) state: Option<Spanned<InitialState>>,
+    pub(crate) interface: Option<Spanned<String>>,
+    pub(crate) vrid: Option<Spanned<u8>>,
+    pub(crate) priority: Option<Spanned<u8>>,
+    pub(crate) version: Option<Spanned<VrrpVersion>>,
+    pub(crate) advert_int: Option<Spanned<Duration>>,
+    pub(crate) preempt: Option<Spanned<bool>>,
+    pub(crate) preempt_delay: Option<Spanned<Duration>>,
+    pub(crate) strict: Option<Spanned<bool>>,
+    pub(crate) auth_type: Option<Spanned<AuthType>>,
+    pub(crate) auth_pass: Option<Spanned<String>>,
+    pub(crate) unicast_src: Option<Spanned<Ipv4Addr>>,
+    pub(crate) mcast_src: Option<Spanned<Ipv4Addr>>,
+    pub(crate) unicast_peers: Vec<Spanned<Ipv4Addr>>,
+    pub(crate) vips: Vec<Spanned<VirtualAddress>>,
+    pub(crate) track_scripts: Vec<Spanned<String>>,
+}
+
+/// How checks are timed, at the level of a virtual server, a real server or a check.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RawTiming {
+    pub(crate) retry: Option<Spanned<u32>>,
+    pub(crate) delay_before_retry: Option<Spanned<Duration>>,
+    pub(crate) connect_timeout: Option<Spanned<Duration>>,
+    pub(crate) delay_loop: Option<Spanned<Duration>>,
+    pub(crate) warmup: Option<Spanned<Duration>>,
+    pub(crate) alpha: Option<Spanned<bool>>,
+}
+
+/// `lb_algo`: one of keepalived's, done or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice<T> {
+    /// xlvs does it.
+    Done(T),
+    /// keepalived knows it by this name, xlvs does not do it yet.
+    NotYet(&'static str),
+}
+
+/// `virtual_server`.
+#[derive(Debug, Default)]
+pub(crate) struct RawVirtualServer {
+    pub(crate) head: Span,
+    /// Absent when the head could not be read, or is not an address.
+    pub(crate) addr: Option<Spanned<(Ipv4Addr, u16)>>,
+    pub(crate) scheduler: Option<Spanned<Choice<Scheduler>>>,
+    pub(crate) method: Option<Spanned<Choice<ForwardMethod>>>,
+    pub(crate) protocol: Option<Spanned<Choice<Protocol>>>,
+    pub(crate) persistence_timeout: Option<Spanned<Duration>>,
+    pub(crate) weight: Option<Spanned<u32>>,
+    pub(crate) inhibit_on_failure: Option<Spanned<bool>>,
+    pub(crate) timing: RawTiming,
+    pub(crate) real_servers: Vec<RawRealServer>,
+}
+
+/// `real_server`.
+#[derive(Debug, Default)]
+pub(crate) struct RawRealServer {
+    pub(crate) head: Span,
+    /// Address, and port when the line gives one.
+    pub(crate) addr: Option<Spanned<(Ipv4Addr, Option<u16>)>>,
+    pub(crate) weight: Option<Spanned<u32>>,
+    pub(crate) method: Option<Spanned<Choice<ForwardMethod>>>,
+    pub(crate) inhibit_on_failure: Option<Spanned<bool>>,
+    pub(crate) timing: RawTiming,
+    pub(crate) checks: Vec<RawCheck>,
+}
+
+/// `TCP_CHECK`, and the parameters that other checkers have in common with it.
+#[derive(Debug, Default)]
+pub(crate) struct RawCheck {
+    pub(crate) connect_ip: Option<Spanned<Ipv4Addr>>,
+    pub(crate) connect_port: Option<Spanned<u16>>,
+    pub(crate) bindto: Option<Spanned<Ipv4Addr>>,
+    pub(crate) bind_port: Option<Spanned<u16>>,
+    pub(crate) bind_if: Option<Spanned<String>>,
+    pub(crate) fwmark: Option<Spanned<u32>>,
+    pub(crate) log_all_failures: Option<Spanned<bool>>,
+    pub(crate) timing: RawTiming,
+}
+
+impl RawRealServer {
+    /// Address and port, the service's port when the line gives none.
+    pub(crate) fn target(&self, service_port: u16) -> Option<Spanned<SocketAddrV4>> {
+        self.addr
+            .map(|at| at.map(|(ip, port)| SocketAddrV4::new(ip, port.unwrap_or(service_port))))
+    }
+}

@@ -1,0 +1,509 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `vrrp_instance` blocks: defaults, what excludes what, and how long a takeover takes.
+
+use std::time::Duration;
+
+use super::super::diag::{Code, Diagnostic, quoted};
+use super::super::model::{Auth, Global, InitialState, VrrpInstance, VrrpVersion};
+use super::super::raw::{AuthType, RawConfig, RawGlobal, RawInstance};
+use super::super::suggest;
+
+/// RFC 3768 §5.3.4, RFC 9568 §5.2.4: the priority of the addresses' owner.
+const OWNER: u8 = 255;
+const DEFAULT_PRIORITY: u8 = 100;
+const DEFAULT_ADVERT: Duration = Duration::from_secs(1);
+
+/// Resolves all instances. Of two with one name the second is left out, as keepalived does.
+pub(super) fn instances(
+    raw: &RawConfig,
+    global: &Global,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<VrrpInstance> {
+    let mut resolved: Vec<VrrpInstance> = Vec::new();
+    for (index, instance) in raw.instances.iter().enumerate() {
+        let earlier = raw.instances.get(..index).unwrap_or_default();
+        if let Some(first) = earlier.iter().find(|other| other.name == instance.name) {
+            diagnostics.push(
+                Diagnostic::warning(
+                    Code::Duplicate,
+                    instance.head,
+                    format!(
+                        "`vrrp_instance` {} is defined twice; the first one counts",
+                        quoted(&instance.name)
+                    ),
+                )
+                .related(first.head, "first defined here"),
+            );
+            continue;
+        }
+        let mut one = Resolver {
+            raw: instance,
+            global: &raw.global,
+            diagnostics,
+        };
+        one.check_track_scripts(&raw.scripts);
+        if let Some(model) = one.resolve(global) {
+            check_vrid(&model, instance, earlier, diagnostics);
+            check_addresses(&model, instance, &resolved, diagnostics);
+            resolved.push(model);
+        }
+    }
+    resolved
+}
+
+/// Two virtual routers with one id on one link would answer each other's adverts.
+fn check_vrid(
+    model: &VrrpInstance,
+    instance: &RawInstance,
+    earlier: &[RawInstance],
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let clash = earlier.iter().find(|other| {
+        let interface = other.interface.as_ref().map(|name| name.value.as_str());
+        other.vrid.map(|vrid| vrid.value) == Some(model.vrid)
+            && interface == Some(model.interface.as_str())
+    });
+    if let (Some(other), Some(vrid)) = (clash, instance.vrid) {
+        diagnostics.push(
+            Diagnostic::error(
+                Code::DuplicateVrid,
+                vrid.span,
+                format!(
+                    "{} and {} both use virtual_router_id {} on {}",
+                    quoted(&other.name),
+                    quoted(&model.name),
+                    model.vrid,
+                    quoted(&model.interface)
+                ),
+            )
+            .related(
+                other.vrid.map_or(other.head, |vrid| vrid.span),
+                "first used here",
+            )
+            .hint("each virtual router of a network needs its own id, 1 to 255"),
+        );
+    }
+}
+
+fn check_addresses(
+    model: &VrrpInstance,
+    instance: &RawInstance,
+    resolved: &[VrrpInstance],
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    for vip in &instance.vips {
+        let holder = resolved
+            .iter()
+            .find(|other| other.vips.iter().any(|known| known.addr == vip.value.addr));
+        if let Some(holder) = holder {
+            diagnostics.push(Diagnostic::warning(
+                Code::Duplicate,
+                vip.span,
+                format!(
+                    "{} is an address of both {} and {}",
+                    vip.value.addr,
+                    quoted(&holder.name),
+                    quoted(&model.name)
+                ),
+            ));
+        }
+    }
+}
+
+struct Resolver<'a> {
+    raw: &'a RawInstance,
+    global: &'a RawGlobal,
+    diagnostics: &'a mut Vec<Diagnostic>,
+}
+
+impl Resolver<'_> {
+    fn resolve(&mut self, global: &Global) -> Option<VrrpInstance> {
+        let raw = self.raw;
+        let vrid = self.required(raw.vrid, "virtual_router_id");
+        let interface = self.required(raw.interface.as_ref(), "interface");
+        let version = raw
+            .version
+            .or(self.global.version)
+            .map_or(VrrpVersion::V2, |v| v.value);
+        let priority = self.priority();
+        let state = self.state(priority);
+        let preempt = self.preempt(state, priority);
+        let advert_interval = self.advert_interval(version);
+        let auth = self.auth(version);
+        if raw.vips.is_empty() {
+            self.diagnostics.push(Diagnostic::warning(
+                Code::EmptyBlock,
+                raw.head,
+                format!("{} has no `virtual_ipaddress` to hold", quoted(&raw.name)),
+            ));
+        }
+        // KEEPALIVED: one setting under two names; the later line counts.
+        let source = [raw.mcast_src, raw.unicast_src]
+            .into_iter()
+            .flatten()
+            .max_by_key(|source| source.span.start)
+            .map(|source| source.value);
+        let instance = VrrpInstance {
+            name: raw.name.clone(),
+            state,
+            interface: interface?.value.clone(),
+            vrid: vrid?.value,
+            priority,
+            version,
+            advert_interval,
+            preempt,
+            auth,
+            mcast_group: global.vrrp_mcast_group4,
+            source,
+            unicast_peers: raw.unicast_peers.iter().map(|peer| peer.value).collect(),
+            vips: raw.vips.iter().map(|vip| vip.value.clone()).collect(),
+        };
+        self.takeover_time(&instance);
+        Some(instance)
+    }
+
+    fn required<T>(&mut self, setting: Option<T>, name: &str) -> Option<T> {
+        if setting.is_none() {
+            self.diagnostics.push(
+                Diagnostic::error(
+                    Code::MissingSetting,
+                    self.raw.head,
+                    format!("{} has no valid `{name}`", quoted(&self.raw.name)),
+                )
+                .hint(format!("every `vrrp_instance` needs an `{name}`").replace("an `v", "a `v")),
+            );
+        }
+        setting
+    }
+
+    /// KEEPALIVED: without `priority`, `state MASTER` makes the instance the address owner.
+    fn priority(&mut self) -> u8 {
+        match (self.raw.priority, self.raw.state) {
+            (Some(priority), _) => priority.value,
+            (None, Some(state)) if state.value == InitialState::Master => {
+                self.diagnostics.push(
+                    Diagnostic::warning(
+                        Code::DefaultUsed,
+                        state.span,
+                        "`state MASTER` without `priority` means priority 255, the address owner",
+                    )
+                    .hint("give it a `priority` above its backup's"),
+                );
+                OWNER
+            }
+            (None, _) => DEFAULT_PRIORITY,
+        }
+    }
+
+    fn state(&self, priority: u8) -> InitialState {
+        let default = if priority == OWNER {
+            InitialState::Master
+        } else {
+            InitialState::Backup
+        };
+        self.raw.state.map_or(default, |state| state.value)
+    }
+
+    /// KEEPALIVED: `nopreempt` is cleared when the instance starts as master or owns its addresses.
+    fn preempt(&mut self, state: InitialState, priority: u8) -> bool {
+        let Some(nopreempt) = self.raw.preempt.filter(|preempt| !preempt.value) else {
+            return true;
+        };
+        let because = match (state, priority) {
+            (InitialState::Master, _) => "`state MASTER`",
+            (_, OWNER) => "`priority 255`",
+            _ => return false,
+        };
+        let mut diagnostic = Diagnostic::warning(
+            Code::Conflict,
+            nopreempt.span,
+            format!("`nopreempt` does not work with {because}; it is ignored"),
+        )
+        .hint("use `state BACKUP` and different priorities on both hosts");
+        if let (InitialState::Master, Some(state)) = (state, self.raw.state) {
+            diagnostic = diagnostic.related(state.span, "the state");
+        }
+        self.diagnostics.push(diagnostic);
+        true
+    }
+
+    /// Fits `advert_int` to what the version's advert can say; half a unit rounds up.
+    fn advert_interval(&mut self, version: VrrpVersion) -> Duration {
+        let Some(asked) = self.raw.advert_int else {
+            return DEFAULT_ADVERT;
+        };
+        let (unit_ms, longest_units, unit) = match version {
+            VrrpVersion::V2 => (1_000, 255, "whole seconds"),
+            VrrpVersion::V3 => (10, 4_095, "hundredths of a second, at most 40.95 s"),
+        };
+        let unit_us = unit_ms * 1_000;
+        let micros = u64::try_from(asked.value.as_micros()).unwrap_or(u64::MAX);
+        let units = (micros.saturating_add(unit_us / 2) / unit_us).clamp(1, longest_units);
+        let interval = Duration::from_millis(units * unit_ms);
+        if interval != asked.value {
+            self.diagnostics.push(Diagnostic::warning(
+                Code::Rounded,
+                asked.span,
+                format!(
+                    "`advert_int` {} s becomes {} s: version {} counts {unit}",
+                    asked.value.as_secs_f64(),
+                    interval.as_secs_f64(),
+                    if version == VrrpVersion::V2 { 2 } else { 3 },
+                ),
+            ));
+        }
+        interval
+    }
+
+    fn auth(&mut self, version: VrrpVersion) -> Auth {
+        let raw = self.raw;
+        let pass = raw.auth_pass.as_ref();
+        let Some(kind) = raw.auth_type else {
+            if let Some(pass) = pass {
+                self.no_auth(pass.span, "`auth_pass` without `auth_type`");
+            }
+            return Auth::None;
+        };
+        match kind.value {
+            AuthType::None => return Auth::None,
+            AuthType::Ah => {
+                self.diagnostics.push(
+                    Diagnostic::error(
+                        Code::NotSupported,
+                        kind.span,
+                        "`auth_type AH` is not supported yet",
+                    )
+                    .hint("adverts would go out without it, and the peer would refuse them"),
+                );
+                return Auth::None;
+            }
+            AuthType::Pass => {}
+        }
+        if version == VrrpVersion::V3 {
+            self.no_auth(kind.span, "version 3 has no authentication");
+            return Auth::None;
+        }
+        let strict = raw.strict.or(self.global.strict);
+        if strict.is_some_and(|strict| strict.value) {
+            self.no_auth(kind.span, "strict mode has no authentication");
+            return Auth::None;
+        }
+        let Some(pass) = pass else {
+            self.no_auth(kind.span, "`auth_type PASS` without `auth_pass`");
+            return Auth::None;
+        };
+        Auth::Pass(self.password(&pass.value, pass.span))
+    }
+
+    fn no_auth(&mut self, span: super::super::source::Span, because: &str) {
+        self.diagnostics.push(
+            Diagnostic::warning(
+                Code::Conflict,
+                span,
+                format!("{because}: adverts are not authenticated"),
+            )
+            .hint("keepalived does the same; both hosts of a pair must agree"),
+        );
+    }
+
+    /// RFC 2338 §5.3.10: eight bytes, padded with zeros.
+    fn password(&mut self, text: &str, span: super::super::source::Span) -> [u8; 8] {
+        let mut bytes = [0; 8];
+        for (to, from) in bytes.iter_mut().zip(text.bytes()) {
+            *to = from;
+        }
+        if text.len() > bytes.len() {
+            self.diagnostics.push(
+                Diagnostic::warning(
+                    Code::PasswordTruncated,
+                    span,
+                    format!(
+                        "`auth_pass` is cut to {} bytes, as VRRP carries no more",
+                        bytes.len()
+                    ),
+                )
+                .hint("keepalived cuts it the same way, so a pair still agrees"),
+            );
+        }
+        bytes
+    }
+
+    fn check_track_scripts(&mut self, scripts: &[String]) {
+        for script in &self.raw.track_scripts {
+            if !scripts.contains(&script.value) {
+                let known = scripts.iter().map(String::as_str);
+                let diagnostic = Diagnostic::warning(
+                    Code::UnknownName,
+                    script.span,
+                    format!("no `vrrp_script` has the name {}", quoted(&script.value)),
+                );
+                self.diagnostics
+                    .push(match suggest::nearest(&script.value, known) {
+                        Some(name) => diagnostic.hint(format!("did you mean `{name}`?")),
+                        None => diagnostic,
+                    });
+            }
+        }
+    }
+
+    fn takeover_time(&mut self, instance: &VrrpInstance) {
+        if instance.priority == OWNER {
+            return;
+        }
+        let (total, skew) = takeover(instance);
+        let span = self
+            .raw
+            .advert_int
+            .map_or(self.raw.head, |interval| interval.span);
+        self.diagnostics.push(Diagnostic::info(
+            Code::TakeoverTime,
+            span,
+            format!(
+                "as a backup, {} takes over {} after the last advert (3 x {} + {} for priority {})",
+                quoted(&instance.name),
+                seconds(total),
+                seconds(instance.advert_interval),
+                seconds(skew),
+                instance.priority
+            ),
+        ));
+    }
+}
+
+/// Master_Down_Interval and the skew in it.
+///
+/// RFC 3768 §6.1: skew = (256 - priority) / 256 s. RFC 9568 §6.1: of the advert interval.
+fn takeover(instance: &VrrpInstance) -> (Duration, Duration) {
+    let base = match instance.version {
+        VrrpVersion::V2 => Duration::from_secs(1),
+        VrrpVersion::V3 => instance.advert_interval,
+    };
+    let skew = base * (256 - u32::from(instance.priority)) / 256;
+    (instance.advert_interval * 3 + skew, skew)
+}
+
+/// `3.609 s`: to the millisecond, without zeros at the end.
+fn seconds(duration: Duration) -> String {
+    let text = format!("{}.{:03}", duration.as_secs(), duration.subsec_millis());
+    format!("{} s", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::parse;
+    use super::*;
+
+    fn instance(settings: &str) -> (VrrpInstance, Vec<String>) {
+        let text = format!(
+            "vrrp_instance A {{\ninterface eth0\nvirtual_router_id 5\nvirtual_ipaddress {{\n192.0.2.9\n}}\n{settings}\n}}\n"
+        );
+        let loaded = parse("t", &text);
+        let codes = loaded
+            .diagnostics
+            .iter()
+            .filter(|d| d.code != Code::TakeoverTime)
+            .map(|d| d.code.as_str().to_owned())
+            .collect();
+        (
+            loaded
+                .config
+                .vrrp_instances
+                .first()
+                .expect("one instance")
+                .clone(),
+            codes,
+        )
+    }
+
+    #[test]
+    fn takeover_is_three_adverts_and_the_skew() {
+        for (settings, total) in [
+            ("priority 100\nadvert_int 1", "3.609 s"),
+            ("priority 90\nadvert_int 5", "15.648 s"),
+            ("priority 150\nadvert_int 1", "3.414 s"),
+            ("version 3\npriority 100\nadvert_int 0.1", "0.36 s"),
+        ] {
+            assert_eq!(
+                seconds(takeover(&instance(settings).0).0),
+                total,
+                "{settings}"
+            );
+        }
+    }
+
+    #[test]
+    fn version_2_adverts_count_whole_seconds() {
+        for (asked, got, warned) in [
+            ("1.4", 1, true),
+            ("1.5", 2, true),
+            ("0.2", 1, true),
+            ("255", 255, false),
+        ] {
+            let (instance, codes) = instance(&format!("advert_int {asked}"));
+            assert_eq!(
+                instance.advert_interval,
+                Duration::from_secs(got),
+                "{asked}"
+            );
+            assert_eq!(codes.contains(&"rounded".to_owned()), warned, "{asked}");
+        }
+    }
+
+    #[test]
+    fn version_3_adverts_count_hundredths_up_to_40_95_s() {
+        for (asked, got_ms) in [("0.255", 260), ("0.254", 250), ("0.01", 10), ("50", 40_950)] {
+            let (instance, _) = instance(&format!("version 3\nadvert_int {asked}"));
+            assert_eq!(
+                instance.advert_interval,
+                Duration::from_millis(got_ms),
+                "{asked}"
+            );
+        }
+    }
+
+    #[test]
+    fn nopreempt_needs_state_backup_and_a_priority_below_255() {
+        assert!(!instance("nopreempt\npriority 100").0.preempt);
+        for settings in [
+            "nopreempt\nstate MASTER\npriority 100",
+            "nopreempt\npriority 255",
+        ] {
+            let (instance, codes) = instance(settings);
+            assert!(instance.preempt, "{settings}");
+            assert!(codes.contains(&"conflict".to_owned()), "{settings}");
+        }
+    }
+
+    #[test]
+    fn master_without_priority_owns_its_addresses() {
+        let (instance, codes) = instance("state MASTER");
+        assert_eq!(
+            (instance.priority, codes),
+            (OWNER, vec!["default-used".to_owned()])
+        );
+    }
+
+    #[test]
+    fn passwords_are_cut_to_eight_bytes() {
+        let auth = "authentication {\nauth_type PASS\nauth_pass server123\n}";
+        let (instance, codes) = instance(auth);
+        assert_eq!(instance.auth, Auth::Pass(*b"server12"));
+        assert_eq!(codes, ["password-truncated"]);
+    }
+
+    #[test]
+    fn there_is_no_authentication_in_version_3_in_strict_mode_or_without_both_halves() {
+        let pass = "authentication {\nauth_type PASS\nauth_pass abc\n}";
+        for settings in [
+            format!("version 3\n{pass}"),
+            format!("strict_mode\n{pass}"),
+            "authentication {\nauth_type PASS\n}".to_owned(),
+            "authentication {\nauth_pass abc\n}".to_owned(),
+        ] {
+            let (instance, codes) = instance(&settings);
+            assert_eq!(instance.auth, Auth::None, "{settings}");
+            assert!(codes.contains(&"conflict".to_owned()), "{settings}");
+        }
+        assert_eq!(instance(pass).0.auth, Auth::Pass(*b"abc\0\0\0\0\0"));
+    }
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Collects the state of a running agent from its rooms.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddrV4;
+use std::process;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+
+use crate::app::Agent;
+use crate::config::model::{
+    ForwardMethod, Protocol, RealServer, Scheduler, VirtualServer, VrrpVersion,
+};
+use crate::control::status as wire;
+use crate::dataplane::{Stats, TrafficCounts};
+use crate::health::{ServerHealth, ServerKey, Snapshot};
+use crate::vrrp::counters::Counter;
+use crate::vrrp::status::InstanceStatus;
+
+/// Everything, as `xlvs status` shows it.
+pub(crate) fn collect(agent: &mut Agent) -> Result<wire::Status> {
+    let health = agent.runner.snapshot();
+    let instances = agent.driver.snapshot();
+    let stats = match agent.driver.host().dataplane() {
+        Some(dataplane) => dataplane.stats()?,
+        None => Stats::default(),
+    };
+    let services = agent
+        .config
+        .virtual_servers
+        .iter()
+        .map(|vs| service(vs, &stats, &health, agent.driver.host()))
+        .collect();
+    let vips: HashMap<&str, Vec<String>> = agent
+        .config
+        .vrrp_instances
+        .iter()
+        .map(|i| {
+            let vips = i
+                .vips
+                .iter()
+                .map(|vip| format!("{}/{}", vip.addr, vip.prefix_len));
+            (i.name.as_str(), vips.collect())
+        })
+        .collect();
+    Ok(wire::Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: process::id(),
+        config: agent.config_path.display().to_string(),
+        router_id: agent
+            .config
+            .global
+            .router_id
+            .clone()
+            .unwrap_or_else(host_name),
+        instances: instances
+            .iter()
+            .map(|i| instance(i, vips.get(i.name.as_str()).cloned().unwrap_or_default()))
+            .collect(),
+        program: program(agent),
+        services,
+        verdicts: stats
+            .verdicts
+            .iter()
+            .map(|(name, n)| ((*name).to_owned(), *n))
+            .collect(),
+    })
+}
+
+fn instance(i: &InstanceStatus, vips: Vec<String>) -> wire::Instance {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis() as u64;
+    let seconds_since = |unix_ms: u64| now.saturating_sub(unix_ms) as f64 / 1000.0;
+    wire::Instance {
+        name: i.name.clone(),
+        state: i.state.to_string(),
+        interface: i.interface.clone(),
+        vrid: i.vrid,
+        version: match i.version {
+            VrrpVersion::V2 => 2,
+            VrrpVersion::V3 => 3,
+        },
+        priority: i.priority,
+        effective_priority: i.effective_priority,
+        master: i.master,
+        since_seconds: seconds_since(i.since_unix_ms),
+        vips,
+        counters: Counter::ALL
+            .iter()
+            .map(|counter| (counter.name().to_owned(), i.counters.of(*counter)))
+            .collect(),
+        rivals: i
+            .rivals
+            .iter()
+            .map(|rival| wire::Rival {
+                address: rival.address,
+                priority: rival.priority,
+                heard_seconds_ago: seconds_since(rival.heard_unix_ms),
+            })
+            .collect(),
+    }
+}
+
+fn program(agent: &mut Agent) -> wire::Program {
+    let Some(dataplane) = agent.driver.host().dataplane() else {
+        return wire::Program::default();
+    };
+    wire::Program {
+        loaded: true,
+        attached: dataplane
+            .attached()
+            .into_iter()
+            .map(|a| wire::Attached {
+                interface: a.interface,
+                mode: a.mode.to_string(),
+            })
+            .collect(),
+        verified_instructions: dataplane.info().verified_instructions,
+    }
+}
+
+fn service(
+    vs: &VirtualServer,
+    stats: &Stats,
+    health: &Snapshot,
+    director: &crate::director::Director,
+) -> wire::Service {
+    let traffic = stats.services.iter().find(|s| s.service == vs.id);
+    let servers: BTreeMap<SocketAddrV4, TrafficCounts> = traffic
+        .map(|t| t.servers.iter().map(|s| (s.server, s.counts)).collect())
+        .unwrap_or_default();
+    let counts = traffic.map(|t| t.counts).unwrap_or_default();
+    wire::Service {
+        protocol: match vs.id.protocol {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+        }
+        .to_owned(),
+        address: vs.id.addr,
+        port: vs.id.port,
+        scheduler: match vs.scheduler {
+            Scheduler::Rr => "rr",
+            Scheduler::Wrr => "wrr",
+        }
+        .to_owned(),
+        method: match vs.method {
+            ForwardMethod::Dr => "DR",
+        }
+        .to_owned(),
+        conns: counts.conns,
+        in_packets: counts.in_packets,
+        in_bytes: counts.in_bytes,
+        real_servers: vs
+            .real_servers
+            .iter()
+            .map(|rs| {
+                let key = ServerKey {
+                    service: vs.id,
+                    server: rs.addr,
+                };
+                let mac = director
+                    .dataplane()
+                    .and_then(|d| d.next_hop(vs.id, rs.addr));
+                real_server(
+                    rs,
+                    health.servers.get(&key),
+                    servers.get(&rs.addr).copied().unwrap_or_default(),
+                    mac.map(|mac| mac.to_string()),
+                )
+            })
+            .collect(),
+    }
+}
+
+fn real_server(
+    rs: &RealServer,
+    health: Option<&ServerHealth>,
+    counts: TrafficCounts,
+    mac: Option<String>,
+) -> wire::RealServer {
+    let up = health.is_none_or(|health| health.up);
+    wire::RealServer {
+        address: *rs.addr.ip(),
+        port: rs.addr.port(),
+        weight: rs.weight,
+        effective_weight: if up { rs.weight } else { 0 },
+        state: if up { "UP" } else { "DOWN" }.to_owned(),
+        mac,
+        checks: health
+            .map(|health| {
+                health
+                    .checks
+                    .iter()
+                    .map(|c| wire::Check {
+                        check: c.check.clone(),
+                        up: c.up,
+                        last: c.last.clone(),
+                    })
+                    .collect()
+            })
+            .unwrap_or_default(),
+        conns: counts.conns,
+        in_packets: counts.in_packets,
+        in_bytes: counts.in_bytes,
+    }
+}
+
+fn host_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "unknown".to_owned())
+}
