@@ -67,7 +67,8 @@ fn follow_packet_log(ebpf: &mut Ebpf) {
             return;
         }
     };
-    match AsyncFd::register_with_interest(logger, Interest::READABLE) {
+    #[expect(deprecated, reason = "its successor is unsafe; the logger owns its descriptor")]
+    match AsyncFd::with_interest(logger, Interest::READABLE) {
         Ok(mut logger) => {
             tokio::spawn(async move {
                 while let Ok(mut guard) = logger.readable_mut().await {

@@ -37,6 +37,11 @@ pub const CLAIM_RETRY_AFTER: Duration = Duration::from_secs(10);
 /// the service the time of an election, because the peers believe the claim.
 pub const CLAIM_RETRY_DOUBLINGS: u32 = 6;
 
+/// A MASTER answers another one at once, but not within this fraction of an interval of its last
+/// advert: two routers that each believe to have won (addresses rewritten between them, say)
+/// would otherwise answer each other as fast as the link can carry.
+pub const ANSWER_SPACING: u32 = 10;
+
 /// What an instance has to know of its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Settings {
@@ -344,7 +349,7 @@ impl Instance {
         out: &mut Vec<Action>,
     ) {
         if priority == PRIORITY_RELEASE {
-            self.send_advert(now, out);
+            self.answer(now, out);
             return;
         }
         let own = (self.settings.priority, self.source);
@@ -352,7 +357,7 @@ impl Instance {
             Outcome::YieldToPriority => Reason::HigherPriority { src, priority },
             Outcome::YieldToAddress => Reason::HigherAddress { src },
             Outcome::Hold => {
-                self.send_advert(now, out);
+                self.answer(now, out);
                 self.announce_over_rival(now, out);
                 return;
             }
@@ -556,6 +561,15 @@ impl Instance {
         self.phase = phase;
         let to = self.state();
         out.push(Action::StateChanged { from, to, reason });
+    }
+
+    /// RFC 9568 §6.4.3: the other one must learn of us at once. See [`ANSWER_SPACING`].
+    fn answer(&mut self, now: Nanos, out: &mut Vec<Action>) {
+        if let Phase::Master { sent_at, .. } = self.phase
+            && now.since(sent_at) >= self.settings.interval / ANSWER_SPACING
+        {
+            self.send_advert(now, out);
+        }
     }
 
     /// Sends without touching the advert timer: extra adverts never slow the pace.

@@ -46,3 +46,6 @@ mod slot;
 pub mod socket;
 pub mod status;
 pub mod time;
+
+#[cfg(test)]
+mod simlan;

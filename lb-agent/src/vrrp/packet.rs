@@ -22,6 +22,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use lb_common::csum;
+
 use super::counters::Counter;
 use crate::config::model::{Auth, VrrpVersion};
 
@@ -342,22 +344,10 @@ fn pseudo_header(src: Ipv4Addr, dst: Ipv4Addr, message: &[u8]) -> [u8; 12] {
     [s0, s1, s2, s3, d0, d1, d2, d3, 0, PROTOCOL, len0, len1]
 }
 
-/// RFC 1071 over `parts`, each of even length except the last.
+/// RFC 1071 over `parts`, each of even length except the last; zero when a checksum is right.
 fn checksum(parts: &[&[u8]]) -> u16 {
-    let mut sum = 0u32;
-    for part in parts {
-        for word in part.chunks(2) {
-            sum += match *word {
-                [high, low] => u32::from(u16::from_be_bytes([high, low])),
-                [high] => u32::from(u16::from_be_bytes([high, 0])),
-                _ => 0,
-            };
-        }
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
+    let sum = parts.iter().fold(0, |sum, part| csum::sum(part, sum));
+    u16::from_be(csum::finish(sum))
 }
 
 /// Same addresses in any order: routers may list them differently.
