@@ -1,5 +1,40 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The laboratory as a library.
+//! The laboratory: a small data centre out of network namespaces, with real programs on every host.
+//!
+//! ```text
+//!            client .100                    nginx rs1 .11   nginx rs2 .12   nginx rs3 .13
+//!                │                               │ VIP on lo     │               │
+//!   ─────────────┴───────── bridge (192.0.2.0/24, a namespace of its own) ───────┴─────
+//!                │                               │
+//!        director d1 .1                  director d2 .2         VIP .200
+//! ```
+//!
+//! In: a name for the experiment. Out: hosts, processes and observations. Invariants: nothing
+//! touches the machine's own network; whatever a run raises is gone when it ends, and what a
+//! killed run leaves behind is cleared by the next one. Nobody sleeps to wait for logic: [`wait`]
+//! awaits conditions. The suites beside this library and `cargo xtask demo|bench` call it.
+//!
+//! - [`lab`]: raising, hosts, cleaning up. [`netns`], [`process`], [`pass`]: what they are made of.
+//! - [`site`]: the standard picture above.
+//! - [`director`]: xlvs or Debian's keepalived in that role. [`server`]: nginx. [`client`]: ab, curl.
+//! - [`observer`]: adverts and gratuitous ARPs with kernel timestamps. [`requester`]: steady load.
+//! - [`experiment`]: what suites, demo and benchmark measure alike.
+//! - [`capture`]: what the wire carried, kept when a test fails. [`xdp`]: who has a program attached.
 
+pub mod capture;
+pub mod client;
+pub mod config;
+pub mod director;
+pub mod experiment;
+pub mod lab;
+pub mod netns;
+pub mod observer;
 pub mod pass;
 pub mod privilege;
+pub mod process;
+pub mod requester;
+pub mod server;
+pub mod site;
+pub mod status;
+pub mod wait;
+pub mod xdp;

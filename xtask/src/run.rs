@@ -4,7 +4,7 @@
 //! In: commands. Out: their output or an error that names the command and ends with what it said.
 //! Every verb calls this.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -52,6 +52,44 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Result<Command> {
     let mut command = Command::new("sudo");
     command.arg("--").arg(program);
     Ok(command)
+}
+
+/// Set for the second run of a verb that needs root, when everything is built.
+const PREPARED: &str = "XLVS_XTASK_PREPARED";
+
+/// Whether this is that second run.
+pub(crate) fn is_prepared() -> bool {
+    is_root() && std::env::var_os(PREPARED).is_some()
+}
+
+/// Runs this same command line again as root, with set-up's private tools on its PATH.
+pub(crate) fn again_as_root() -> Result<()> {
+    let mut command = as_root("env")?;
+    command.args([assign("PATH", path_variable()), assign(PREPARED, "1")]);
+    command.arg(assign("XLVS_BINARY", crate::build::binary()));
+    command.arg(std::env::current_exe().context("cannot find this program")?);
+    let status = command
+        .args(std::env::args_os().skip(1))
+        .status()
+        .context("cannot start sudo")?;
+    if !status.success() {
+        // The second run has said why.
+        std::process::exit(status.code().unwrap_or(1));
+    }
+    Ok(())
+}
+
+/// The search path as a value for `PATH`.
+pub(crate) fn path_variable() -> OsString {
+    std::env::join_paths(search_path()).unwrap_or_default()
+}
+
+/// `NAME=value` for `env`, which survives sudo where the environment does not.
+pub(crate) fn assign(name: &str, value: impl AsRef<OsStr>) -> OsString {
+    let mut text = OsString::from(name);
+    text.push("=");
+    text.push(value);
+    text
 }
 
 /// Directories that are searched for programs: PATH, the system's own, what set-up unpacked.

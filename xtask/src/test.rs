@@ -1,7 +1,212 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! x
+//! `cargo xtask test [unit|lab|all]`: everything that can fail, after set-up and build.
+//!
+//! In: the workspace. Out: each suite's own output, a table, and `N passed, N failed` alone on a
+//! line. Invariant: nothing is skipped in silence. Tests that need root are `#[ignore]`d with that
+//! reason, so the unit run lists them as ignored and the laboratory run takes exactly those.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{build, run, setup};
+
+/// Options of the verb.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
-pub(crate) fn main(_: &Args) -> anyhow::Result<()> {
-    anyhow::bail!("later")
+pub(crate) struct Args {
+    /// Which tests: those that need nothing, those that need root, or both.
+    #[arg(value_enum, default_value = "all")]
+    which: Which,
+    /// Run only the laboratory tests whose names contain this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Which {
+    /// Tests that run anywhere.
+    Unit,
+    /// Tests that need root: the packet program in the kernel, the laboratory.
+    Lab,
+    /// Both.
+    All,
+}
+
+/// What one test program did.
+#[derive(Default)]
+struct Tally {
+    name: String,
+    passed: u32,
+    failed: u32,
+    ignored: u32,
+}
+
+/// The verb itself.
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let ready = setup::ensure()?;
+    build::main(&ready)?;
+    let programs = test_programs()?;
+    let mut tallies = Vec::new();
+    if args.which != Which::Lab {
+        for program in &programs {
+            tallies.push(program.run(Command::new(&program.path), &[]));
+        }
+        tallies.push(doc_tests());
+    }
+    let needing_root: u32 = tallies.iter().map(|tally| tally.ignored).sum();
+    if args.which != Which::Unit {
+        println!("\nTests that need root:");
+        let mut more = vec!["--ignored", "--test-threads=1"];
+        more.extend(args.only.as_deref());
+        for program in &programs {
+            // The path holds the private tools too; sudo would set its own.
+            let mut command = run::as_root("env")?;
+            command.arg(run::assign("PATH", run::path_variable()));
+            command
+                .arg(run::assign("XLVS_BINARY", build::binary()))
+                .arg(&program.path);
+            tallies.push(program.run(command, &more));
+        }
+    } else if needing_root > 0 {
+        println!("\nskipped: {needing_root} tests need root (run: cargo xtask test lab)");
+    }
+    conclude(&tallies)
+}
+
+/// A compiled test program.
+struct Program {
+    name: String,
+    directory: PathBuf,
+    path: PathBuf,
+}
+
+impl Program {
+    /// Runs it with `arguments`, shows its output, and reads its closing line.
+    fn run(&self, mut command: Command, arguments: &[&str]) -> Tally {
+        command.args(arguments).current_dir(&self.directory);
+        tally(&self.name, &mut command)
+    }
+}
+
+/// Compiles all tests of the workspace and lists the programs, by cargo's own messages.
+fn test_programs() -> Result<Vec<Program>> {
+    let mut command = run::cargo();
+    command.args([
+        "test",
+        "--workspace",
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ]);
+    let output = command.stderr(std::process::Stdio::inherit()).output()?;
+    if !output.status.success() {
+        bail!("the tests do not compile");
+    }
+    let mut programs = Vec::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let message: serde_json::Value =
+            serde_json::from_str(line).context("cannot read cargo's messages")?;
+        let (Some(path), Some(manifest)) = (
+            message["executable"].as_str(),
+            message["manifest_path"].as_str(),
+        ) else {
+            continue;
+        };
+        if message["profile"]["test"] == true {
+            let directory = PathBuf::from(manifest)
+                .parent()
+                .map(PathBuf::from)
+                .unwrap_or_default();
+            let package = directory
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let target = message["target"]["name"].as_str().unwrap_or_default();
+            let name = format!("{package}/{target}");
+            programs.push(Program {
+                name,
+                directory,
+                path: PathBuf::from(path),
+            });
+        }
+    }
+    Ok(programs)
+}
+
+fn doc_tests() -> Tally {
+    tally(
+        "documentation examples",
+        run::cargo().args(["test", "--workspace", "--doc", "--quiet"]),
+    )
+}
+
+/// Runs a test program, repeats what it prints, and adds up its `test result:` lines.
+fn tally(name: &str, command: &mut Command) -> Tally {
+    println!("\n== {name}");
+    let mut tally = Tally {
+        name: name.to_owned(),
+        ..Tally::default()
+    };
+    let mut results = 0;
+    let ended = run::stream(command, |line| {
+        println!("{line}");
+        if let Some(result) = line.trim().strip_prefix("test result: ") {
+            results += 1;
+            tally.passed += count(result, " passed");
+            tally.failed += count(result, " failed");
+            tally.ignored += count(result, " ignored");
+        }
+    });
+    // A program that dies on the way has failed even where no test of it has said so.
+    if results == 0 || (ended.is_err() && tally.failed == 0) {
+        tally.failed += 1;
+        println!("{name} did not end well: {:?}", ended.err());
+    }
+    tally
+}
+
+/// The number before `word` in "ok. 4 passed; 0 failed; 1 ignored; …".
+fn count(result: &str, word: &str) -> u32 {
+    let before = result.split(word).next().unwrap_or_default();
+    before
+        .rsplit(' ')
+        .next()
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(0)
+}
+
+fn conclude(tallies: &[Tally]) -> Result<()> {
+    println!();
+    for tally in tallies
+        .iter()
+        .filter(|tally| tally.passed + tally.failed > 0)
+    {
+        println!(
+            "{:>5} passed {:>3} failed   {}",
+            tally.passed, tally.failed, tally.name
+        );
+    }
+    let passed: u32 = tallies.iter().map(|tally| tally.passed).sum();
+    let failed: u32 = tallies.iter().map(|tally| tally.failed).sum();
+    println!("\n{passed} passed, {failed} failed");
+    if failed > 0 {
+        bail!("{failed} tests failed");
+    }
+    if passed == 0 {
+        bail!("no test ran");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libtest_s_closing_line_is_read() {
+        let line = "FAILED. 12 passed; 3 failed; 4 ignored; 0 measured; 0 filtered out";
+        let counts = [" passed", " failed", " ignored"].map(|word| count(line, word));
+        assert_eq!(counts, [12, 3, 4]);
+    }
 }

@@ -87,7 +87,7 @@ fn usable_nightly(name: &str) -> Result<Toolchain, String> {
             line.strip_prefix("LLVM version: ")?
                 .split('.')
                 .next()?
-                .parse()
+                .parse::<u32>()
                 .ok()
         })
         .ok_or("it does not name its LLVM")?;

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A client's programs: ApacheBench and curl.
+//!
+//! In: a host and a URL. Out: what the program measured, in its own words and as numbers.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use crate::lab::Host;
+
+/// What `ab` reports at the end.
+#[derive(Debug, Clone, Serialize)]
+pub struct AbReport {
+    /// "Complete requests".
+    pub complete: u64,
+    /// "Failed requests" and "Non-2xx responses" together.
+    pub failed: u64,
+    /// "Requests per second".
+    pub per_second: f64,
+    /// The 99th percentile of the time a request took, in milliseconds.
+    pub p99_ms: u64,
+}
+
+/// Runs `ab -c CONCURRENCY -n REQUESTS http://ADDRESS/` on `host`.
+pub fn ab(host: &Host, address: Ipv4Addr, concurrency: u32, requests: u32) -> Result<AbReport> {
+    let (concurrency, requests) = (concurrency.to_string(), requests.to_string());
+    let url = format!("http://{address}/");
+    let text = host.run("ab", &["-q", "-c", &concurrency, "-n", &requests, &url])?;
+    std::fs::write(host.path("ab.txt"), &text)?;
+    parse_ab(&text).with_context(|| format!("cannot read ab's report:\n{text}"))
+}
+
+fn parse_ab(text: &str) -> Result<AbReport> {
+    let field = |name: &str| {
+        let line = text
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix(name));
+        line.and_then(|rest| rest.split_whitespace().next())
+    };
+    let number = |name: &str| -> Result<u64> {
+        let value = field(name).with_context(|| format!("no line {name:?}"))?;
+        value
+            .parse()
+            .with_context(|| format!("{name} {value:?} is no number"))
+    };
+    let bad_status = if field("Non-2xx responses:").is_some() {
+        number("Non-2xx responses:")?
+    } else {
+        0 // The line is only there when there were some.
+    };
+    let rate = field("Requests per second:").context("no rate")?;
+    Ok(AbReport {
+        complete: number("Complete requests:")?,
+        failed: number("Failed requests:")? + bad_status,
+        per_second: rate.parse().context("the rate is no number")?,
+        p99_ms: number("99%")?,
+    })
+}
+
+/// Fetches `http://ADDRESS/` with curl; returns the body without its line end.
+pub fn curl(host: &Host, address: Ipv4Addr) -> Result<String> {
+    let url = format!("http://{address}/");
+    let body = host.run(
+        "curl",
+        &["--silent", "--show-error", "--max-time", "2", &url],
+    )?;
+    if body.is_empty() {
+        bail!("curl {url} got an empty answer");
+    }
+    Ok(body.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: &str = "Concurrency Level:      1000\nTime taken for tests:   0.9 seconds\n\
+        Complete requests:      10000\nFailed requests:        2\n   (Connect: 0, Receive: 0)\n\
+        Requests per second:    11111.50 [#/sec] (mean)\n  50%     20\n  99%     77\n 100%    1044\n";
+
+    #[test]
+    fn a_report_without_bad_statuses_has_no_such_line() {
+        let report = parse_ab(REPORT).unwrap();
+        assert_eq!(
+            (report.complete, report.failed, report.p99_ms),
+            (10_000, 2, 77)
+        );
+    }
+
+    #[test]
+    fn answers_with_another_status_than_200_count_as_failed() {
+        let text = REPORT.replace("Requests per", "Non-2xx responses:      5\nRequests per");
+        assert_eq!(parse_ab(&text).unwrap().failed, 7);
+    }
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What `xlvs status --json` says, as far as the experiments read it.
+//!
+//! In: JSON. Out: structs. Fields that the experiments do not need are left out.
+
+use serde::Deserialize;
+
+/// The whole answer.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Status {
+    /// VRRP instances in the order of the file.
+    #[serde(default)]
+    pub instances: Vec<Instance>,
+    /// The XDP program.
+    pub program: Program,
+    /// Virtual servers in the order of the file.
+    #[serde(default)]
+    pub services: Vec<Service>,
+}
+
+/// One VRRP instance.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Instance {
+    /// Its name in the file.
+    pub name: String,
+    /// `MASTER`, `BACKUP`, `FAULT` or `INIT`.
+    pub state: String,
+}
+
+/// The XDP program.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Program {
+    /// Whether the kernel has verified and taken it.
+    pub loaded: bool,
+    /// Where it is attached.
+    #[serde(default)]
+    pub attached: Vec<Attached>,
+    /// Instructions that the verifier walked through.
+    #[serde(default)]
+    pub verified_instructions: Option<u64>,
+}
+
+/// One attachment.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Attached {
+    /// The interface's name.
+    pub interface: String,
+    /// `native` or `generic`.
+    pub mode: String,
+}
+
+/// One virtual server.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Service {
+    /// Its real servers in the order of the file.
+    #[serde(default)]
+    pub real_servers: Vec<RealServer>,
+}
+
+/// One real server.
+#[derive(Debug, Clone, Deserialize)]
+pub struct RealServer {
+    /// Its address.
+    pub address: String,
+    /// `UP` or `DOWN`.
+    pub state: String,
+    /// The weight in force; 0 while it is taken out.
+    #[serde(default)]
+    pub effective_weight: u32,
+    /// The hardware address that its packets are sent to.
+    #[serde(default)]
+    pub mac: Option<String>,
+}
+
+impl Status {
+    /// The state of the first instance.
+    pub fn state(&self) -> &str {
+        self.instances
+            .first()
+            .map_or("none", |instance| instance.state.as_str())
+    }
+
+    /// The real server with that address.
+    pub fn real_server(&self, address: std::net::Ipv4Addr) -> Option<&RealServer> {
+        let wanted = address.to_string();
+        let mut all = self
+            .services
+            .iter()
+            .flat_map(|service| &service.real_servers);
+        all.find(|server| server.address == wanted)
+    }
+}
