@@ -14,7 +14,7 @@ use xlvs_tests::lab;
 use xlvs_tests::site::{Site, VIP};
 
 use crate::progress::Work;
-use crate::{build, run, setup};
+use crate::{bench_packet, build, run, setup};
 
 /// Options of the verb.
 #[derive(clap::Args)]
@@ -27,6 +27,8 @@ pub(crate) struct Args {
 enum What {
     /// Takeover after SIGKILL and after a graceful stop.
     Failover(Failover),
+    /// Nanoseconds a packet, beside a program that only swaps MAC addresses.
+    Packet(bench_packet::Args),
 }
 
 #[derive(clap::Args)]
@@ -67,7 +69,10 @@ impl Row {
 
 /// The verb itself.
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let What::Failover(options) = &args.what;
+    let options = match &args.what {
+        What::Failover(options) => options,
+        What::Packet(options) => return bench_packet::main(options),
+    };
     if !run::is_prepared() {
         let ready = setup::ensure()?;
         if options.only != Some(Subject::Keepalived) {

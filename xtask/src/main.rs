@@ -6,6 +6,7 @@
 
 mod apt;
 mod bench;
+mod bench_packet;
 mod build;
 mod build_ebpf;
 mod ci;
@@ -45,7 +46,7 @@ enum Verb {
     Demo(demo::Args),
     /// Run the unit tests and the laboratory's suites, after set-up and build.
     Test(test::Args),
-    /// Measure takeover times beside Debian's keepalived on the same laboratory.
+    /// Measure takeover times beside Debian's keepalived, or what a packet costs.
     Bench(bench::Args),
     /// Check the house rules that no compiler checks.
     Tidy,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From the object embedded in the binary to a verified program in the kernel.
 
-use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{MAX_CONNS, maps};
 
@@ -90,6 +90,14 @@ pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
         .program_mut(maps::PROGRAM)
         .ok_or(DataplaneError::Missing("program xlvs"))?
         .try_into()?)
+}
+
+/// Descriptor of the loaded XDP program.
+pub(super) fn program_fd(ebpf: &Ebpf) -> Result<&ProgramFd, DataplaneError> {
+    let program = ebpf
+        .program(maps::PROGRAM)
+        .ok_or(DataplaneError::Missing("program xlvs"))?;
+    Ok(program.fd()?)
 }
 
 /// Room for the frame that a test run gives back; the program never makes a frame longer.

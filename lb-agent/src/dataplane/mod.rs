@@ -119,6 +119,11 @@ impl Dataplane {
         self.info
     }
 
+    /// The packet program, for a program that tail-calls it (the benchmark's driver).
+    pub fn program_fd(&self) -> Result<&aya::programs::ProgramFd, DataplaneError> {
+        load::program_fd(&self.ebpf)
+    }
+
     /// Brings services and servers to `desired`. Packets see each service's old server list or its
     /// new one. `now` is any monotonic time.
     pub fn apply(&mut self, desired: &Desired, now: Duration) -> Result<(), DataplaneError> {

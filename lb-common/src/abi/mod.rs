@@ -12,6 +12,7 @@
 mod conn;
 mod counters;
 mod dest;
+mod drive;
 mod limits;
 mod link;
 mod service;
@@ -19,6 +20,7 @@ mod service;
 pub use conn::{Conn, ConnKey};
 pub use counters::{Traffic, VERDICT_SLOTS};
 pub use dest::{DEST_PRESENT, Dest, METHOD_DIRECT, NextHop};
+pub use drive::{DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_IN_ORDER, DRIVE_RANDOM, Drive};
 pub use limits::{MAX_CONNS, MAX_DESTS, MAX_LINKS, MAX_MEMBERS, MAX_SERVICE_DESTS, MAX_SERVICES};
 pub use link::Link;
 pub use service::{Member, SCHED_RR, SCHED_WRR, Service, ServiceKey};
@@ -63,5 +65,6 @@ mod tests {
         assert_eq!(size_of::<ConnKey>(), 16);
         assert_eq!(size_of::<Conn>(), 24);
         assert_eq!(size_of::<Traffic>(), 24);
+        assert_eq!(size_of::<Drive>(), 56);
     }
 }
