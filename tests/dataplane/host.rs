@@ -5,13 +5,48 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use lb_agent::dataplane::plan::Op;
-use lb_common::abi::{Conn, ConnKey, Dest, Link, Member, Service, ServiceKey, Traffic};
+use lb_common::abi::{
+    CONN_BUSY, CONN_SLOTS, CONN_TICK_MASK, ConnMeta, Dest, Link, Member, Service, ServiceKey,
+    Traffic, conn_buckets,
+};
+use lb_common::hash::{HashKey, bucket};
 use lb_common::verdict::Verdict;
 use lb_ebpf::packet::Frame;
-use lb_ebpf::tables::Tables;
+use lb_ebpf::tables::{Bucket, Tables};
+
+/// Length of a tick.
+pub(crate) const TICK_NS: u64 = 100_000_000;
+
+/// Buckets of the connection table: room for 4096 connections.
+const BUCKETS: usize = conn_buckets(4096) as usize;
+
+type Slots = [(Cell<u64>, Cell<u64>); CONN_SLOTS];
+
+/// A bucket that no other CPU writes.
+#[derive(Clone, Copy)]
+pub(crate) struct HostBucket<'t>(&'t Slots);
+
+impl Bucket for HostBucket<'_> {
+    fn meta(self, slot: usize) -> u64 {
+        self.0[slot].0.get()
+    }
+
+    fn key(self, slot: usize) -> u64 {
+        self.0[slot].1.get()
+    }
+
+    fn set_key(self, slot: usize, key: u64) {
+        assert_eq!(ConnMeta::unpack(self.meta(slot)).state, CONN_BUSY);
+        self.0[slot].1.set(key);
+    }
+
+    fn swap_meta(self, slot: usize, old: u64, new: u64) -> bool {
+        assert_eq!(self.0[slot].0.replace(new), old, "one thread only");
+        true
+    }
+}
 
 /// The maps, as collections.
-#[derive(Default)]
 pub(crate) struct HostTables {
     pub(crate) now_ns: Cell<u64>,
     services: HashMap<ServiceKey, Service>,
@@ -19,9 +54,25 @@ pub(crate) struct HostTables {
     dests: HashMap<u32, Dest>,
     links: HashMap<u32, Link>,
     cursors: RefCell<HashMap<u32, u64>>,
-    conns: RefCell<HashMap<ConnKey, Conn>>,
+    conns: Vec<Slots>,
     pub(crate) service_traffic: RefCell<HashMap<u32, Traffic>>,
     pub(crate) dest_traffic: RefCell<HashMap<u32, Traffic>>,
+}
+
+impl Default for HostTables {
+    fn default() -> Self {
+        Self {
+            now_ns: Cell::default(),
+            services: HashMap::default(),
+            members: HashMap::default(),
+            dests: HashMap::default(),
+            links: HashMap::default(),
+            cursors: RefCell::default(),
+            conns: (0..BUCKETS).map(|_| Slots::default()).collect(),
+            service_traffic: RefCell::default(),
+            dest_traffic: RefCell::default(),
+        }
+    }
 }
 
 impl HostTables {
@@ -63,8 +114,25 @@ impl HostTables {
 }
 
 impl Tables for HostTables {
-    fn now_ns(&self) -> u64 {
-        self.now_ns.get()
+    type Bucket<'t> = HostBucket<'t>;
+
+    fn now(&self) -> u32 {
+        (self.now_ns.get() / self.tick_ns()) as u32 & CONN_TICK_MASK
+    }
+
+    fn tick_ns(&self) -> u64 {
+        TICK_NS
+    }
+
+    fn hash_key(&self) -> HashKey {
+        [1, 3, 5, 7, 9].map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    fn bucket(&self, half: u32) -> Option<HostBucket<'_>> {
+        let slots = self
+            .conns
+            .get(bucket(half, self.conns.len() as u32) as usize)?;
+        Some(HostBucket(slots))
     }
 
     fn link(&self, ifindex: u32) -> Option<&Link> {
@@ -93,14 +161,6 @@ impl Tables for HostTables {
         assert_eq!(*cursor, old, "one thread only");
         *cursor = new;
         true
-    }
-
-    fn with_conn<R>(&self, key: &ConnKey, change: impl FnOnce(&mut Conn) -> R) -> Option<R> {
-        self.conns.borrow_mut().get_mut(key).map(change)
-    }
-
-    fn put_conn(&self, key: &ConnKey, conn: &Conn) {
-        self.conns.borrow_mut().insert(*key, *conn);
     }
 
     fn count_service(&self, service: u32, add: impl Fn(&mut Traffic)) {

@@ -143,7 +143,7 @@ fn idle_connection_is_forgotten_after_its_timeout() {
     assert_eq!(lab.host.run(&ack(40000), INGRESS).0, Verdict::Transmit);
     lab.host.now_ns.set(1_000 + 900_000_000_000);
     assert_eq!(lab.host.run(&ack(40000), INGRESS).0, Verdict::Transmit);
-    lab.host.now_ns.set(1_001 + 1_800_000_000_000);
+    lab.host.now_ns.set(1_800_000_000_000 + host::TICK_NS);
     assert_eq!(
         lab.host.run(&ack(40000), INGRESS).0,
         Verdict::PassNoConnection

@@ -9,6 +9,7 @@
 //! ```
 
 mod attach;
+mod conns;
 mod load;
 mod maps;
 pub mod plan;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 pub use attach::{Attachment, Mode};
+pub use conns::{ConnCounts, Connection};
 pub use load::{LoadOptions, embedded_object_present};
 pub use stats::{ServerTraffic, ServiceTraffic, Stats, TrafficCounts};
 
@@ -54,6 +56,9 @@ pub enum DataplaneError {
         /// The kernel's answer.
         source: aya::maps::MapError,
     },
+    /// The connection table could not be prepared or mapped.
+    #[error("cannot set up the connection table: {0}")]
+    Conns(std::io::Error),
     /// The program could not be attached in any mode.
     #[error(
         "cannot attach the packet program to {interface}: native: {native}; generic: {generic}"
@@ -95,6 +100,7 @@ pub struct ProgramInfo {
 pub struct Dataplane {
     ebpf: aya::Ebpf,
     maps: maps::Maps,
+    conns: conns::Conns,
     plan: Plan,
     attachments: attach::Attachments,
     info: ProgramInfo,
@@ -105,9 +111,11 @@ impl Dataplane {
     pub fn load(options: &LoadOptions) -> Result<Self, DataplaneError> {
         let (mut ebpf, info) = load::load(options)?;
         let maps = maps::Maps::open(&mut ebpf)?;
+        let conns = conns::Conns::open(&mut ebpf)?;
         Ok(Self {
             ebpf,
             maps,
+            conns,
             plan: Plan::default(),
             attachments: attach::Attachments::default(),
             info,
@@ -184,9 +192,32 @@ impl Dataplane {
         self.attachments.list()
     }
 
-    /// Counters since load.
+    /// Counters since load, and the connections there are. Walks through the whole connection table
+    /// (some ten milliseconds for a million connections) and frees what is past its time; to be
+    /// called at least once a week for that.
     pub fn stats(&self) -> Result<Stats, DataplaneError> {
-        stats::read(&self.maps, &self.plan)
+        stats::read(&self.maps, &self.plan, &self.conns.counts(self.now()?))
+    }
+
+    /// All connections, in no particular order; those whose real server is gone for good are left
+    /// out. Connections may come and go while they are listed.
+    pub fn conns(&self) -> Result<impl Iterator<Item = Connection>, DataplaneError> {
+        let owners = self.plan.owners();
+        let connections = self.conns.scan(self.now()?).filter_map(move |raw| {
+            let (service, server) = owners.get(&(raw.meta.dest, raw.meta.generation))?;
+            Some(conns::describe(
+                raw,
+                service.protocol,
+                service.addr,
+                *server,
+            ))
+        });
+        Ok(connections)
+    }
+
+    /// The connection table's time.
+    fn now(&self) -> Result<u32, DataplaneError> {
+        Ok(self.conns.clock().now(load::jiffies(&self.ebpf)?))
     }
 
     /// Runs the program once over `frame`, on the live maps but on no interface
