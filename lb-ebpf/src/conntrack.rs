@@ -19,11 +19,12 @@ use lb_common::{hash, tcp_state};
 use crate::parse::Flow;
 use crate::tables::{Bucket, Tables};
 
-/// Slots that a flow may be in: four of its first bucket, then four of its second.
-const PLACES: u32 = 2 * CONN_SLOTS as u32;
+/// Slots that a flow may be in are numbered: those of its first bucket, from here on those of its
+/// second.
+const SECOND: u32 = CONN_SLOTS as u32;
 
-/// No place at all.
-const NOWHERE: u32 = PLACES;
+/// No slot at all.
+const NOWHERE: u32 = 2 * SECOND;
 
 /// How often a place is looked for anew because another CPU was faster.
 const ATTEMPTS: u32 = 2;
@@ -41,56 +42,79 @@ pub enum Hit<'t> {
 
 /// A flow as the table knows it.
 #[derive(Clone, Copy)]
-pub struct Place<B> {
+pub struct Place {
     key: u64,
-    first: B,
-    second: B,
+    hash: u64,
 }
 
-/// The buckets of a flow. `None` never happens.
-#[inline(always)]
-pub fn place<'t, T: Tables>(tables: &'t T, flow: &Flow) -> Option<Place<T::Bucket<'t>>> {
-    let ports = flow.ports.src as u32 | (flow.ports.dst as u32) << 16;
-    let hash = hash::flow(&tables.hash_key(), flow.src, flow.dst, ports, flow.proto);
-    let key = ConnKey {
-        client: flow.src,
-        client_port: flow.ports.src,
-        virt_port: flow.ports.dst,
-    };
-    Some(Place {
-        key: key.pack(),
-        first: tables.bucket(hash as u32)?,
-        second: tables.bucket((hash >> 32) as u32)?,
-    })
+impl Place {
+    /// Of a flow.
+    #[inline(always)]
+    pub fn of<T: Tables>(tables: &T, flow: &Flow) -> Self {
+        let ports = flow.ports.src as u32 | (flow.ports.dst as u32) << 16;
+        let key = ConnKey {
+            client: flow.src,
+            client_port: flow.ports.src,
+            virt_port: flow.ports.dst,
+        };
+        Self {
+            key: key.pack(),
+            hash: hash::flow(&tables.hash_key(), flow.src, flow.dst, ports, flow.proto),
+        }
+    }
+
+    /// The bucket that is looked into first.
+    #[inline(always)]
+    fn first<'t, T: Tables>(&self, tables: &'t T) -> Option<T::Bucket<'t>> {
+        tables.bucket(self.hash as u32)
+    }
+
+    /// The bucket that is looked into next.
+    #[inline(always)]
+    fn second<'t, T: Tables>(&self, tables: &'t T) -> Option<T::Bucket<'t>> {
+        tables.bucket((self.hash >> 32) as u32)
+    }
 }
 
 /// Finds the connection of a flow and moves its state and time on.
 #[inline(always)]
-pub fn find<'t, T: Tables>(
-    tables: &'t T,
-    flow: &Flow,
-    place: &Place<T::Bucket<'t>>,
-    now: u32,
-) -> Hit<'t> {
-    let mut index = 0;
-    while index < PLACES {
-        let (bucket, slot) = at(place, index);
-        let word = bucket.meta(slot);
-        if bucket.key(slot) == place.key && bucket.meta(slot) == word {
-            let conn = ConnMeta::unpack(word);
-            let same_proto = (conn.state == tcp_state::UDP) == (flow.proto == PROTO_UDP);
-            if word != 0
-                && conn.state != CONN_BUSY
-                && same_proto
-                && let Some(dest) = tables.dest(conn.dest as u32)
-                && dest.virt == flow.dst
-            {
-                return found(tables, flow, bucket, index, word, dest, now);
+pub fn find<'t, T: Tables>(tables: &'t T, flow: &Flow, place: &Place, now: u32) -> Hit<'t> {
+    if let Some(bucket) = place.first(tables) {
+        for slot in 0..CONN_SLOTS {
+            if let Some((word, dest)) = own(tables, flow, bucket, slot, place.key) {
+                return found(tables, flow, bucket, slot, 0, word, dest, now);
             }
         }
-        index += 1;
+    }
+    if let Some(bucket) = place.second(tables) {
+        for slot in 0..CONN_SLOTS {
+            if let Some((word, dest)) = own(tables, flow, bucket, slot, place.key) {
+                return found(tables, flow, bucket, slot, SECOND, word, dest, now);
+            }
+        }
     }
     Hit::Miss(NOWHERE)
+}
+
+/// The word of a slot and its server, if the slot holds a connection of this very flow.
+#[inline(always)]
+fn own<'t, T: Tables>(
+    tables: &'t T,
+    flow: &Flow,
+    bucket: T::Bucket<'t>,
+    slot: usize,
+    key: u64,
+) -> Option<(u64, &'t Dest)> {
+    let word = bucket.meta(slot);
+    if bucket.key(slot) != key || word == 0 || bucket.meta(slot) != word {
+        return None;
+    }
+    let conn = ConnMeta::unpack(word);
+    if conn.state == CONN_BUSY || (conn.state == tcp_state::UDP) != (flow.proto == PROTO_UDP) {
+        return None;
+    }
+    let dest = tables.dest(conn.dest as u32)?;
+    (dest.virt == flow.dst).then_some((word, dest))
 }
 
 /// What a connection of this very flow means for the packet.
@@ -99,12 +123,14 @@ fn found<'t, T: Tables>(
     tables: &'t T,
     flow: &Flow,
     bucket: T::Bucket<'t>,
-    index: u32,
+    slot: usize,
+    offset: u32,
     word: u64,
     dest: &'t Dest,
     now: u32,
 ) -> Hit<'t> {
     let conn = ConnMeta::unpack(word);
+    let index = offset + slot as u32;
     if expired(tables, conn, now) {
         return Hit::Miss(index);
     }
@@ -133,10 +159,10 @@ fn found<'t, T: Tables>(
         ..conn
     }
     .pack();
-    // Written only when it changes: a busy flow leaves its cache line clean for a tick. If another
-    // CPU has moved the connection on meanwhile, its word stands.
+    // Written only when it changes, once a tick: the exchange lets no later load of this CPU begin
+    // before it. If another CPU has moved the connection on meanwhile, its word stands.
     if next != word {
-        bucket.swap_meta(slot_of(index), word, next);
+        bucket.swap_meta(slot, word, next);
     }
     Hit::Dest(conn.dest as u32, dest)
 }
@@ -149,7 +175,7 @@ fn found<'t, T: Tables>(
 pub fn create<T: Tables>(
     tables: &T,
     flow: &Flow,
-    place: &Place<T::Bucket<'_>>,
+    place: &Place,
     old: u32,
     (id, dest): (u32, &Dest),
     now: u32,
@@ -172,8 +198,12 @@ pub fn create<T: Tables>(
     // VERIFIER: loops by `repeat`, whose bodies are verified once; written out, the choice among
     // eight slots has more paths than the verifier can walk.
     tables.repeat(ATTEMPTS, || {
-        let index = choose(tables, place, old, now);
-        let (bucket, slot) = at(place, index);
+        let (Some(first), Some(second)) = (place.first(tables), place.second(tables)) else {
+            return false;
+        };
+        let index = choose(tables, first, second, old, now);
+        let bucket = if index < SECOND { first } else { second };
+        let slot = index as usize % CONN_SLOTS;
         let word = bucket.meta(slot);
         if ConnMeta::unpack(word).state == CONN_BUSY || !bucket.swap_meta(slot, word, busy.pack()) {
             return true;
@@ -187,18 +217,24 @@ pub fn create<T: Tables>(
 /// The place to take: that of an older connection of the flow, else a free one in the emptier
 /// bucket, else the one whose connection matters least.
 #[inline(always)]
-fn choose<T: Tables>(tables: &T, place: &Place<T::Bucket<'_>>, old: u32, now: u32) -> u32 {
-    if old < PLACES {
+fn choose<'t, T: Tables>(
+    tables: &'t T,
+    first: T::Bucket<'t>,
+    second: T::Bucket<'t>,
+    old: u32,
+    now: u32,
+) -> u32 {
+    if old < NOWHERE {
         return old;
     }
-    let (first, first_worth) = cheapest(tables, place.first, now);
-    let (second, second_worth) = cheapest(tables, place.second, now);
+    let (in_first, first_worth) = cheapest(tables, first, now);
+    let (in_second, second_worth) = cheapest(tables, second, now);
     // Almost every packet that follows looks into the first bucket first, so that one may be a
     // little fuller.
     if first_worth <= ALMOST_EMPTY || first_worth <= second_worth {
-        first
+        in_first
     } else {
-        CONN_SLOTS as u32 + second
+        SECOND + in_second
     }
 }
 
@@ -252,19 +288,4 @@ const AGE_MASK: u32 = (1 << CLASS_SHIFT) - 1;
 #[inline(always)]
 fn expired<T: Tables>(tables: &T, conn: ConnMeta, now: u32) -> bool {
     conn.age(now) as u64 * tables.tick_ns() > tcp_state::timeout_ns(conn.state)
-}
-
-#[inline(always)]
-fn at<B: Bucket>(place: &Place<B>, index: u32) -> (B, usize) {
-    let bucket = if index < CONN_SLOTS as u32 {
-        place.first
-    } else {
-        place.second
-    };
-    (bucket, slot_of(index))
-}
-
-#[inline(always)]
-fn slot_of(index: u32) -> usize {
-    index as usize % CONN_SLOTS
 }

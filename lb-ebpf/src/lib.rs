@@ -38,7 +38,7 @@ use lb_common::tcp_state;
 use lb_common::verdict::Verdict;
 use lb_common::wire::PROTO_UDP;
 
-use conntrack::Hit;
+use conntrack::{Hit, Place};
 use packet::Packet;
 use parse::Flow;
 use tables::Tables;
@@ -75,9 +75,7 @@ pub fn ingress<P: Packet, T: Tables>(pkt: &mut P, tables: &T) -> Outcome {
 #[inline(always)]
 fn balance<P: Packet, T: Tables>(pkt: &mut P, tables: &T, flow: &Flow) -> Outcome {
     let now = tables.now();
-    let Some(place) = conntrack::place(tables, flow) else {
-        return Verdict::DropInternal.into();
-    };
+    let place = Place::of(tables, flow);
     let (id, dest, opened) = match conntrack::find(tables, flow, &place, now) {
         Hit::Dest(id, dest) => (id, dest, 0),
         Hit::DestGone => return Verdict::DropDestGone.into(),

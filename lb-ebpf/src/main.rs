@@ -93,11 +93,10 @@ pub fn xlvs(ctx: XdpContext) -> u32 {
     conclude(outcome)
 }
 
-/// The low half of jiffies as the return value: what `BpfTables::now` counts, for the agent.
+/// The connection table's time as the return value, for the agent.
 #[xdp]
 pub fn xlvs_clock(_ctx: XdpContext) -> u32 {
-    // SAFETY: a helper call without arguments.
-    unsafe { bpf_jiffies64() as u32 }
+    BpfTables.now()
 }
 
 /// Counts the verdict and turns it into an XDP code.

@@ -33,7 +33,7 @@ use super::DataplaneError;
 use crate::config::model::Protocol;
 
 /// Longest tick wanted; timeouts are exact to one tick.
-const LONGEST_TICK_NS: u32 = 128_000_000;
+const LONGEST_TICK_NS: u32 = 1_100_000_000;
 
 /// How the packet program counts time: jiffies, shifted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Clock {
     }
 
     fn of_jiffy(ns: u32) -> Self {
-        let shift = (0..8).rev().find(|shift| {
+        let shift = (0..16).rev().find(|shift| {
             ns.checked_mul(1 << shift)
                 .is_some_and(|tick| tick <= LONGEST_TICK_NS)
         });
@@ -64,11 +64,6 @@ impl Clock {
             shift,
             tick_ns: ns << shift,
         }
-    }
-
-    /// The packet program's time, from the low half of jiffies.
-    pub(super) fn now(self, jiffies: u32) -> u32 {
-        (jiffies >> self.shift) & CONN_TICK_MASK
     }
 }
 
@@ -166,11 +161,6 @@ impl Conns {
             clock: Clock::of_this_kernel()?,
             _map: map,
         })
-    }
-
-    /// The clock that the table's times are counted by.
-    pub(super) fn clock(&self) -> Clock {
-        self.clock
     }
 
     /// All connections that are not past their time at tick `now`; the slots of those that are
@@ -272,16 +262,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tick_is_a_fraction_of_a_second_at_any_hz() {
+    fn a_tick_is_about_a_second_at_any_hz() {
         for (jiffy_ns, shift) in [
-            (10_000_000, 3),
-            (4_000_000, 5),
-            (3_333_333, 5),
-            (1_000_000, 7),
+            (10_000_000, 6),
+            (4_000_000, 8),
+            (3_333_333, 8),
+            (1_000_000, 10),
         ] {
             let clock = Clock::of_jiffy(jiffy_ns);
             assert_eq!((clock.shift, clock.tick_ns), (shift, jiffy_ns << shift));
-            assert!((50_000_000..=LONGEST_TICK_NS).contains(&clock.tick_ns));
+            assert!((LONGEST_TICK_NS / 2..=LONGEST_TICK_NS).contains(&clock.tick_ns));
         }
     }
 }

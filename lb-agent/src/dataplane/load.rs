@@ -113,8 +113,8 @@ fn clock_program(ebpf: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
         .try_into()?)
 }
 
-/// The low half of the kernel's jiffies, asked of the program that knows it.
-pub(super) fn jiffies(ebpf: &Ebpf) -> Result<u32, DataplaneError> {
+/// The connection table's time, asked of the program that knows jiffies.
+pub(super) fn now(ebpf: &Ebpf) -> Result<u32, DataplaneError> {
     let program: &Xdp = ebpf
         .program(maps::CLOCK)
         .ok_or(DataplaneError::Missing("program xlvs_clock"))?

@@ -196,28 +196,30 @@ impl Dataplane {
     /// (some ten milliseconds for a million connections) and frees what is past its time; to be
     /// called at least once a week for that.
     pub fn stats(&self) -> Result<Stats, DataplaneError> {
-        stats::read(&self.maps, &self.plan, &self.conns.counts(self.now()?))
+        stats::read(
+            &self.maps,
+            &self.plan,
+            &self.conns.counts(load::now(&self.ebpf)?),
+        )
     }
 
     /// All connections, in no particular order; those whose real server is gone for good are left
     /// out. Connections may come and go while they are listed.
     pub fn conns(&self) -> Result<impl Iterator<Item = Connection>, DataplaneError> {
         let owners = self.plan.owners();
-        let connections = self.conns.scan(self.now()?).filter_map(move |raw| {
-            let (service, server) = owners.get(&(raw.meta.dest, raw.meta.generation))?;
-            Some(conns::describe(
-                raw,
-                service.protocol,
-                service.addr,
-                *server,
-            ))
-        });
+        let connections = self
+            .conns
+            .scan(load::now(&self.ebpf)?)
+            .filter_map(move |raw| {
+                let (service, server) = owners.get(&(raw.meta.dest, raw.meta.generation))?;
+                Some(conns::describe(
+                    raw,
+                    service.protocol,
+                    service.addr,
+                    *server,
+                ))
+            });
         Ok(connections)
-    }
-
-    /// The connection table's time.
-    fn now(&self) -> Result<u32, DataplaneError> {
-        Ok(self.conns.clock().now(load::jiffies(&self.ebpf)?))
     }
 
     /// Runs the program once over `frame`, on the live maps but on no interface

@@ -108,7 +108,7 @@ impl ConnMeta {
     }
 
     /// Ticks since the last packet. A connection may be idle for up to `CONN_TICK_MASK` ticks (more
-    /// than eighteen days) before it looks young again; the agent's scans remove it long before.
+    /// than three months) before it looks young again; the agent's scans remove it long before.
     #[inline(always)]
     pub const fn age(self, now: u32) -> u32 {
         now.wrapping_sub(self.seen) & CONN_TICK_MASK

@@ -58,7 +58,7 @@ pub mod maps {
     pub const TICK_NS: &str = "TICK_NS";
     /// Read-only data: the words of a [`HashKey`](crate::hash::HashKey).
     pub const HASH_WORDS: [&str; 5] = ["HASH_0", "HASH_1", "HASH_2", "HASH_3", "HASH_4"];
-    /// Name of the program that returns the low bits of jiffies.
+    /// Name of the program that returns the connection table's time.
     pub const CLOCK: &str = "xlvs_clock";
     /// Name of the XDP program in the object.
     pub const PROGRAM: &str = "xlvs";
