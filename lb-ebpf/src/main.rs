@@ -309,6 +309,11 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
+    fn opaque(&self, value: u64) -> u64 {
+        opaque(value as usize) as u64
+    }
+
+    #[inline(always)]
     fn repeat(&self, limit: u32, mut step: impl FnMut() -> bool) {
         run_loop(limit, &mut step);
     }

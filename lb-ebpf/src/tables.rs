@@ -50,6 +50,10 @@ pub trait Tables {
     /// Adds to a real server's counters.
     fn count_dest(&self, dest: u32, add: impl Fn(&mut Traffic));
 
+    /// The same number, of which the compiler knows nothing: it makes no branch of what was computed
+    /// without one.
+    fn opaque(&self, value: u64) -> u64;
+
     /// Calls `step` until it returns `false`, at most `limit` times.
     ///
     /// VERIFIER: in the kernel this is `bpf_loop`, whose body is verified once; a plain loop is

@@ -2,14 +2,14 @@
 //! The pipeline on the host: the same source over collections, with a clock that tests set.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use lb_agent::dataplane::plan::Op;
 use lb_common::abi::{
     CONN_BUSY, CONN_SLOTS, CONN_TICK_MASK, ConnMeta, Dest, Link, Member, Service, ServiceKey,
     Traffic, conn_buckets,
 };
-use lb_common::hash::{HashKey, bucket};
+use lb_common::hash::{HashKey, bucket, flow};
 use lb_common::verdict::Verdict;
 use lb_ebpf::packet::Frame;
 use lb_ebpf::tables::{Bucket, Tables};
@@ -17,8 +17,8 @@ use lb_ebpf::tables::{Bucket, Tables};
 /// Length of a tick.
 pub(crate) const TICK_NS: u64 = 100_000_000;
 
-/// Buckets of the connection table: room for 4096 connections.
-const BUCKETS: usize = conn_buckets(4096) as usize;
+/// Room for connections.
+pub(crate) const CAPACITY: u32 = 4096;
 
 type Slots = [(Cell<u64>, Cell<u64>); CONN_SLOTS];
 
@@ -68,7 +68,9 @@ impl Default for HostTables {
             dests: HashMap::default(),
             links: HashMap::default(),
             cursors: RefCell::default(),
-            conns: (0..BUCKETS).map(|_| Slots::default()).collect(),
+            conns: (0..conn_buckets(CAPACITY))
+                .map(|_| Slots::default())
+                .collect(),
             service_traffic: RefCell::default(),
             dest_traffic: RefCell::default(),
         }
@@ -103,6 +105,30 @@ impl HostTables {
                 self.service_traffic.get_mut().remove(id);
             }
         }
+    }
+
+    /// Empties the connection table and leaves room for so few connections.
+    pub(crate) fn shrink(&mut self, conns: u32) {
+        self.conns = (0..conn_buckets(conns)).map(|_| Slots::default()).collect();
+    }
+
+    /// Words of all slots: meta and key.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (u64, u64)> {
+        let slots = self.conns.iter().flatten();
+        slots.map(|(meta, key)| (meta.get(), key.get()))
+    }
+
+    /// Numbers of the slots that the flow of this TCP frame may be in.
+    pub(crate) fn places(&self, frame: &[u8]) -> BTreeSet<usize> {
+        let key = crate::conns::key_of(frame);
+        let ports = u32::from(key.client_port) | u32::from(key.virt_port) << 16;
+        let virt = u32::from_ne_bytes([frame[30], frame[31], frame[32], frame[33]]);
+        let hash = flow(&self.hash_key(), key.client, virt, ports, frame[23]);
+        let first_slot = |half: u32| bucket(half, self.conns.len() as u32) as usize * CONN_SLOTS;
+        [first_slot(hash as u32), first_slot((hash >> 32) as u32)]
+            .into_iter()
+            .flat_map(|first| first..first + CONN_SLOTS)
+            .collect()
     }
 
     /// One frame through the pipeline: verdict and the frame as it left.
@@ -173,6 +199,10 @@ impl Tables for HostTables {
 
     fn count_dest(&self, dest: u32, add: impl Fn(&mut Traffic)) {
         add(self.dest_traffic.borrow_mut().entry(dest).or_default());
+    }
+
+    fn opaque(&self, value: u64) -> u64 {
+        value
     }
 
     fn repeat(&self, limit: u32, mut step: impl FnMut() -> bool) {

@@ -184,7 +184,7 @@ impl Conns {
         };
         let idle = u64::from(age) * u64::from(self.clock.tick_ns);
         let Some(remaining) = tcp_state::timeout_ns(conn.state).checked_sub(idle) else {
-            let _ = meta.compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed);
+            self.free(slot, word);
             return None;
         };
         // The same word again: the key belongs to it (see lb-ebpf's conntrack).
@@ -193,6 +193,23 @@ impl Conns {
             meta: conn,
             remaining: Duration::from_nanos(remaining),
         })
+    }
+
+    /// Frees a slot that still holds `word`, key and all.
+    fn free(&self, slot: usize, word: u64) {
+        let busy = ConnMeta {
+            state: CONN_BUSY,
+            ..ConnMeta::unpack(word)
+        }
+        .pack();
+        if let Some((meta, key)) = self.words(slot)
+            && meta
+                .compare_exchange(word, busy, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        {
+            key.store(0, Ordering::Release);
+            meta.store(0, Ordering::Release);
+        }
     }
 
     /// The two words of a slot.
