@@ -23,13 +23,16 @@ use aya_ebpf::btf_maps::{Array, ProgramArray};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use lb_common::abi::{DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_RANDOM, Drive};
+use lb_common::abi::{ConnBucket, DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_LINES, DRIVE_RANDOM, Drive};
+use lb_common::hash;
 use lb_common::wire::Eth;
 
 #[btf_map]
 static DRIVE: Array<Drive, 1> = Array::new();
 #[btf_map]
 static CHUNK_NS: Array<u64, { DRIVE_CHUNKS as usize }> = Array::new();
+#[btf_map]
+static LINES: Array<ConnBucket, { DRIVE_LINES as usize }> = Array::new();
 #[btf_map]
 static UNDER_TEST: ProgramArray<1> = ProgramArray::new();
 
@@ -119,6 +122,11 @@ pub fn transmit(_ctx: XdpContext) -> u32 {
 /// Exchanges the MAC addresses and returns XDP_TX: the least that a forwarder can do.
 #[xdp]
 pub fn swap_macs(ctx: XdpContext) -> u32 {
+    swap(&ctx)
+}
+
+#[inline(always)]
+fn swap(ctx: &XdpContext) -> u32 {
     let start = ctx.data();
     if start + Eth::LEN > ctx.data_end() {
         return xdp_action::XDP_DROP;
@@ -131,6 +139,29 @@ pub fn swap_macs(ctx: XdpContext) -> u32 {
         (*eth).src = dst;
     }
     xdp_action::XDP_TX
+}
+
+/// Reads one word of a random cache line of a table as large as the connection table, swaps the MAC
+/// addresses: what memory alone costs a forwarder with that many flows.
+#[xdp]
+pub fn touch_line(ctx: XdpContext) -> u32 {
+    let start = ctx.data();
+    if start + PORTS + 4 > ctx.data_end() {
+        return xdp_action::XDP_DROP;
+    }
+    // SAFETY: in bounds by the check above.
+    let (client, ports) = unsafe {
+        (
+            ((start + CLIENT) as *const u32).read(),
+            ((start + PORTS) as *const u32).read(),
+        )
+    };
+    let hash = hash::flow(&[1, 3, 5, 7, 9], client, 0, ports, 0);
+    match LINES.get_ptr(hash::bucket(hash as u32, DRIVE_LINES)) {
+        // SAFETY: inside a map value. All words are 0.
+        Some(line) if unsafe { (*line).slots[0].meta } == 0 => swap(&ctx),
+        _ => xdp_action::XDP_DROP,
+    }
 }
 
 #[panic_handler]

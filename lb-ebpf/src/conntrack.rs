@@ -80,14 +80,14 @@ impl Place {
 #[inline(always)]
 pub fn find<'t, T: Tables>(tables: &'t T, flow: &Flow, place: &Place, now: u32) -> Hit<'t> {
     if let Some(bucket) = place.first(tables)
-        && let Some((slot, word, dest)) = seek(tables, flow, bucket, place.key)
+        && let Some(own) = seek(tables, flow, bucket, place.key)
     {
-        return found(tables, flow, bucket, slot, 0, word, dest, now);
+        return found(tables, flow, bucket, 0, own, now);
     }
     if let Some(bucket) = place.second(tables)
-        && let Some((slot, word, dest)) = seek(tables, flow, bucket, place.key)
+        && let Some(own) = seek(tables, flow, bucket, place.key)
     {
-        return found(tables, flow, bucket, slot, SECOND, word, dest, now);
+        return found(tables, flow, bucket, SECOND, own, now);
     }
     Hit::Miss(NOWHERE)
 }
@@ -151,10 +151,8 @@ fn found<'t, T: Tables>(
     tables: &'t T,
     flow: &Flow,
     bucket: T::Bucket<'t>,
-    slot: usize,
     offset: u32,
-    word: u64,
-    dest: &'t Dest,
+    (slot, word, dest): (usize, u64, &'t Dest),
     now: u32,
 ) -> Hit<'t> {
     let conn = ConnMeta::unpack(word);

@@ -26,6 +26,7 @@ const XDP_ABORTED: u32 = 0;
 pub(crate) enum Program {
     Transmit,
     SwapMacs,
+    TouchLine,
     Xlvs,
 }
 
@@ -60,7 +61,7 @@ impl Driver {
         let bytes =
             std::fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
         let mut ebpf = EbpfLoader::new().btf(None).load(&bytes)?;
-        for name in ["drive", "transmit", "swap_macs"] {
+        for name in ["drive", "transmit", "swap_macs", "touch_line"] {
             program(&mut ebpf, name)?.load()?;
         }
         let drive = Array::try_from(ebpf.take_map("DRIVE").context("no map DRIVE")?)?;
@@ -143,14 +144,14 @@ impl Driver {
             Program::Xlvs => return self.put(behind, None),
             Program::Transmit => "transmit",
             Program::SwapMacs => "swap_macs",
+            Program::TouchLine => "touch_line",
         };
         let fd = program(&mut self.ebpf, name)?.fd()?.try_clone()?;
-        self.put(behind, Some(fd))
+        self.put(behind, Some(&fd))
     }
 
-    fn put(&mut self, behind: Program, fd: Option<ProgramFd>) -> Result<()> {
-        self.under_test
-            .set(0, fd.as_ref().unwrap_or(&self.xlvs), 0)?;
+    fn put(&mut self, behind: Program, fd: Option<&ProgramFd>) -> Result<()> {
+        self.under_test.set(0, fd.unwrap_or(&self.xlvs), 0)?;
         self.behind = Some(behind);
         Ok(())
     }

@@ -12,7 +12,7 @@ mod world;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use lb_common::abi::DRIVE_CHUNK;
+use lb_common::abi::{DRIVE_CHUNK, DRIVE_CONNS};
 use lb_common::verdict::Verdict;
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ use world::World;
 /// Flows that the table holds during the rows of established flows.
 const FLOWS: u32 = 1 << 20;
 /// Capacity of the table: the flows above are three quarters of it.
-const CAPACITY: u32 = FLOWS / 3 * 4 + 1;
+const CAPACITY: u32 = DRIVE_CONNS;
 /// New flows have numbers from here on.
 const NEW: u32 = 1 << 23;
 /// New flows a round while the table is to stay about three quarters full.
@@ -154,6 +154,12 @@ fn steady_rows(packets: u32) -> Vec<Row> {
     vec![
         row("XDP_TX at once", Program::Transmit, None, 1),
         row("MAC swap", Program::SwapMacs, None, 1),
+        row(
+            "MAC swap and a random cache line",
+            Program::TouchLine,
+            None,
+            FLOWS,
+        ),
         hit("established, 1 flow", 1),
         hit("established, 10 k flows", 10_000),
         hit("established, 1 M flows", FLOWS),

@@ -101,7 +101,7 @@ proptest! {
                 }
             };
             let bytes = frame(n, flags);
-            lab.host.run(&bytes, INGRESS);
+            let _any = lab.host.run(&bytes, INGRESS);
             let after = live(&lab.host);
             let keys: BTreeSet<u64> = after.iter().map(|(_, key, _)| *key).collect();
             prop_assert_eq!(keys.len(), after.len(), "two live slots for one flow");

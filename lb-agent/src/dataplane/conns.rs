@@ -35,6 +35,9 @@ use crate::config::model::Protocol;
 /// Longest tick wanted; timeouts are exact to one tick.
 const LONGEST_TICK_NS: u32 = 1_100_000_000;
 
+/// Ticks after which a busy slot belongs to nobody.
+const ORPHANED: u32 = 60;
+
 /// How the packet program counts time: jiffies, shifted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Clock {
@@ -173,7 +176,14 @@ impl Conns {
         let (meta, key) = self.words(slot)?;
         let word = meta.load(Ordering::Acquire);
         let conn = ConnMeta::unpack(word);
-        if word == 0 || conn.state == CONN_BUSY {
+        if word == 0 {
+            return None;
+        }
+        if conn.state == CONN_BUSY {
+            // Busy for a moment only, unless an agent died while it freed the slot.
+            if conn.age(now) > ORPHANED && conn.age(now) < CONN_TICK_MASK / 2 {
+                self.free(slot, word, now);
+            }
             return None;
         }
         let key = ConnKey::unpack(key.load(Ordering::Acquire));
@@ -184,7 +194,7 @@ impl Conns {
         };
         let idle = u64::from(age) * u64::from(self.clock.tick_ns);
         let Some(remaining) = tcp_state::timeout_ns(conn.state).checked_sub(idle) else {
-            self.free(slot, word);
+            self.free(slot, word, now);
             return None;
         };
         // The same word again: the key belongs to it (see lb-ebpf's conntrack).
@@ -196,9 +206,10 @@ impl Conns {
     }
 
     /// Frees a slot that still holds `word`, key and all.
-    fn free(&self, slot: usize, word: u64) {
+    fn free(&self, slot: usize, word: u64, now: u32) {
         let busy = ConnMeta {
             state: CONN_BUSY,
+            seen: now,
             ..ConnMeta::unpack(word)
         }
         .pack();

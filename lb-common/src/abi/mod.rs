@@ -23,7 +23,9 @@ pub use conn::{
 };
 pub use counters::{Traffic, VERDICT_SLOTS};
 pub use dest::{DEST_PRESENT, Dest, METHOD_DIRECT, NextHop};
-pub use drive::{DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_IN_ORDER, DRIVE_RANDOM, Drive};
+pub use drive::{
+    DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_CONNS, DRIVE_IN_ORDER, DRIVE_LINES, DRIVE_RANDOM, Drive,
+};
 pub use limits::{
     DEFAULT_CONNS, MAX_CONNS, MAX_DESTS, MAX_LINKS, MAX_MEMBERS, MAX_SERVICE_DESTS, MAX_SERVICES,
 };
