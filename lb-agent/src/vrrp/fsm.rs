@@ -482,7 +482,7 @@ impl Instance {
             Phase::Fault { .. } => self.phase = phase,
             Phase::Backup { .. } => self.change(phase, Reason::InterfaceDown, out),
             Phase::Master { .. } => {
-                self.resign(out);
+                resign(out);
                 self.change(phase, Reason::InterfaceDown, out);
             }
         }
@@ -496,7 +496,7 @@ impl Instance {
         }
         let pause = CLAIM_RETRY_AFTER * (1 << self.claim_failures.min(CLAIM_RETRY_DOUBLINGS));
         self.claim_failures = self.claim_failures.saturating_add(1);
-        self.resign(out);
+        resign(out);
         let retry_at = Some(now + pause);
         self.change(Phase::Fault { retry_at }, Reason::ClaimFailed, out);
     }
@@ -504,20 +504,10 @@ impl Instance {
     fn shutdown(&mut self, out: &mut Vec<Action>) {
         match self.phase {
             Phase::Init => return,
-            Phase::Master { .. } => self.resign(out),
+            Phase::Master { .. } => resign(out),
             Phase::Backup { .. } | Phase::Fault { .. } => {}
         }
         self.change(Phase::Init, Reason::Stopped, out);
-    }
-
-    /// The reverse of a takeover: addresses and program first, the word to the peers last, so
-    /// that nobody claims an address which this host still holds.
-    fn resign(&self, out: &mut Vec<Action>) {
-        out.push(Action::Release);
-        out.push(Action::SendAdvert {
-            priority: PRIORITY_RELEASE,
-        });
-        debug_assert!(matches!(self.phase, Phase::Master { .. }));
     }
 
     fn step_down(&mut self, now: Nanos, reason: Reason, out: &mut Vec<Action>) {
@@ -616,6 +606,15 @@ impl Instance {
         } = self.settings;
         election::down_interval(version, priority, self.master_interval)
     }
+}
+
+/// The reverse of a takeover: addresses and program first, the word to the peers last, so that
+/// nobody claims an address which this host still holds.
+fn resign(out: &mut Vec<Action>) {
+    out.push(Action::Release);
+    out.push(Action::SendAdvert {
+        priority: PRIORITY_RELEASE,
+    });
 }
 
 impl fmt::Display for State {

@@ -142,6 +142,9 @@ impl Slot {
         if from == State::Master {
             self.counters.bump(Counter::ReleaseMaster);
         }
+        if let Reason::HigherPriority { src, .. } | Reason::HigherAddress { src } = reason {
+            self.master = Some(src);
+        }
         let name = &self.config.name;
         match to {
             State::Fault => warn!("{name}: {from} -> {to}: {reason}"),
