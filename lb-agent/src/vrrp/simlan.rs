@@ -13,7 +13,8 @@ use std::time::Duration;
 use expect_test::expect;
 
 use super::election::down_interval;
-use super::fsm::{Action, Input, Instance, Settings, State};
+use super::event::{Action, Input, State};
+use super::fsm::{Instance, Settings};
 use super::time::Nanos;
 use crate::config::model::VrrpVersion;
 

@@ -11,7 +11,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use tracing::{info, warn};
 
 use super::counters::{Counter, Counters};
-use super::fsm::{Input, Instance, Reason, Settings, State};
+use super::event::{Input, Reason, State};
+use super::fsm::{Instance, Settings};
 use super::packet::{self, Accept, Advert};
 use super::status::{InstanceStatus, RIVALS_MAX, Rival, unix_ms};
 use crate::config::model::VrrpInstance;
