@@ -125,14 +125,14 @@ fn play(site: &mut Site, quiet: bool) -> Vec<Step> {
         if !quiet {
             println!("\n{}", paint(BOLD, &format!("{}. {name}", number + 1)));
         }
-        let work = Work::begin(name);
+        let work = Work::begin("playing");
         let seen = step(site).unwrap_or_else(|error| {
             broken = true;
             let mut seen = Seen::new("the step can be played");
             seen.fact(format!("{error:#}"), false);
             seen
         });
-        work.done();
+        work.clear();
         if !quiet {
             for (fact, ok) in &seen.facts {
                 let mark = if *ok {

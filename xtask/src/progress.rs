@@ -31,7 +31,7 @@ impl Work {
             bar
         });
         if bar.is_none() {
-            eprintln!("  … {what}");
+            eprintln!("  · {what} …");
         }
         Self {
             what,
@@ -47,20 +47,18 @@ impl Work {
         }
     }
 
-    /// Says that the work is done, and how long it took.
-    pub(crate) fn done(self) {
-        self.finish("✓");
-    }
-
-    fn finish(&self, mark: &str) {
-        let line = format!(
-            "  {mark} {} ({:.1} s)",
-            self.what,
-            self.started.elapsed().as_secs_f64()
-        );
+    /// Ends without a line of its own: the caller has more to say.
+    pub(crate) fn clear(self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+
+    /// Says that the work is done, and how long it took.
+    pub(crate) fn done(self) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let line = format!("  ✓ {} ({seconds:.1} s)", self.what);
+        self.clear();
         eprintln!("{line}");
     }
 }
