@@ -77,7 +77,7 @@ fn watch(root: &Path) {
     // here, so that a machine without the BPF toolchain does not compile the agent anew each time.
     let directory = object::directory(root);
     let _ = fs::create_dir_all(&directory);
-    println!("cargo::rerun-if-env-changed={}", OVERRIDE);
+    println!("cargo::rerun-if-env-changed={OVERRIDE}");
     println!("cargo::rerun-if-changed={}", directory.display());
     if env::var_os(OVERRIDE).is_some() {
         println!("cargo::rerun-if-changed={}", object_path(root).display());

@@ -18,7 +18,8 @@ use std::process;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use nix::sys::signal::{SigSet, Signal};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::{error, info, warn};
 
@@ -257,9 +258,9 @@ impl Agent {
 }
 
 struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+    terminate: SignalStream,
+    interrupt: SignalStream,
+    hangup: SignalStream,
 }
 
 /// What a signal asks for.
@@ -270,6 +271,11 @@ enum Told {
 
 impl Signals {
     fn listen() -> Result<Self> {
+        // Whoever starts the agent may have them blocked, and children inherit that.
+        let mine: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]
+            .into_iter()
+            .collect();
+        mine.thread_unblock().context("cannot unblock signals")?;
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,

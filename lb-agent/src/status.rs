@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use crate::app::Agent;
 use crate::config::model::{
-    ForwardMethod, Protocol, RealServer, Scheduler, VirtualServer, VrrpVersion,
+    ForwardMethod, Protocol, RealServer, Scheduler, VirtualServer, VrrpInstance, VrrpVersion,
 };
 use crate::control::status as wire;
 use crate::dataplane::{Stats, TrafficCounts};
@@ -32,17 +32,11 @@ pub(crate) fn collect(agent: &mut Agent) -> Result<wire::Status> {
         .iter()
         .map(|vs| service(vs, &stats, &health, agent.driver.host()))
         .collect();
-    let vips: HashMap<&str, Vec<String>> = agent
+    let configured: HashMap<&str, &VrrpInstance> = agent
         .config
         .vrrp_instances
         .iter()
-        .map(|i| {
-            let vips = i
-                .vips
-                .iter()
-                .map(|vip| format!("{}/{}", vip.addr, vip.prefix_len));
-            (i.name.as_str(), vips.collect())
-        })
+        .map(|i| (i.name.as_str(), i))
         .collect();
     Ok(wire::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -56,7 +50,7 @@ pub(crate) fn collect(agent: &mut Agent) -> Result<wire::Status> {
             .unwrap_or_else(host_name),
         instances: instances
             .iter()
-            .map(|i| instance(i, vips.get(i.name.as_str()).cloned().unwrap_or_default()))
+            .map(|i| instance(i, configured.get(i.name.as_str()).copied()))
             .collect(),
         program: program(agent),
         services,
@@ -68,7 +62,7 @@ pub(crate) fn collect(agent: &mut Agent) -> Result<wire::Status> {
     })
 }
 
-fn instance(i: &InstanceStatus, vips: Vec<String>) -> wire::Instance {
+fn instance(i: &InstanceStatus, configured: Option<&VrrpInstance>) -> wire::Instance {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
@@ -85,9 +79,14 @@ fn instance(i: &InstanceStatus, vips: Vec<String>) -> wire::Instance {
         },
         priority: i.priority,
         effective_priority: i.effective_priority,
+        advert_interval_seconds: configured.map_or(0.0, |c| c.advert_interval.as_secs_f64()),
         master: i.master,
         since_seconds: seconds_since(i.since_unix_ms),
-        vips,
+        vips: configured
+            .into_iter()
+            .flat_map(|c| &c.vips)
+            .map(|vip| format!("{}/{}", vip.addr, vip.prefix_len))
+            .collect(),
         counters: Counter::ALL
             .iter()
             .map(|counter| (counter.name().to_owned(), i.counters.of(*counter)))

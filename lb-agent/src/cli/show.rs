@@ -58,13 +58,7 @@ fn render(status: &Status) -> String {
         let _ = write!(out, "\n{}\n", instances(&status.instances));
     }
     for instance in &status.instances {
-        for rival in &instance.rivals {
-            let _ = writeln!(
-                out,
-                "{}: SPLIT BRAIN: {} (priority {}) also claimed to be MASTER {:.0} s ago",
-                instance.name, rival.address, rival.priority, rival.heard_seconds_ago
-            );
-        }
+        split_brain(instance, &mut out);
     }
     for service in &status.services {
         let _ = write!(out, "\n{}", services(service));
@@ -130,6 +124,23 @@ fn instances(instances: &[Instance]) -> String {
         ]);
     }
     trimmed(&table)
+}
+
+/// Two masters are normal for the moment of a takeover; three silent intervals later they are not.
+fn split_brain(instance: &Instance, out: &mut String) {
+    if instance.state != "MASTER" {
+        return;
+    }
+    let lately = 3.0 * instance.advert_interval_seconds;
+    for rival in &instance.rivals {
+        if rival.heard_seconds_ago < lately && instance.since_seconds > lately {
+            let _ = writeln!(
+                out,
+                "{}: SPLIT BRAIN: {} (priority {}) claims to be MASTER, too",
+                instance.name, rival.address, rival.priority
+            );
+        }
+    }
 }
 
 fn services(service: &Service) -> String {

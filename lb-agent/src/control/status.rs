@@ -44,6 +44,8 @@ pub struct Instance {
     pub priority: u8,
     /// Priority in effect.
     pub effective_priority: u8,
+    /// Configured `advert_int`, seconds.
+    pub advert_interval_seconds: f64,
     /// The router last heard as MASTER; absent while we are it.
     pub master: Option<IpAddr>,
     /// Seconds in its state.
@@ -52,7 +54,8 @@ pub struct Instance {
     pub vips: Vec<String>,
     /// Figures by name.
     pub counters: BTreeMap<String, u64>,
-    /// Other routers that were heard as MASTER while this one was: a split brain.
+    /// Other routers that were heard as MASTER while this one was. One that was heard lately is a
+    /// split brain; an old entry is the trace of a takeover.
     pub rivals: Vec<Rival>,
 }
 

@@ -67,7 +67,10 @@ fn follow_packet_log(ebpf: &mut Ebpf) {
             return;
         }
     };
-    #[expect(deprecated, reason = "its successor is unsafe; the logger owns its descriptor")]
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe; the logger owns its descriptor"
+    )]
     match AsyncFd::with_interest(logger, Interest::READABLE) {
         Ok(mut logger) => {
             tokio::spawn(async move {

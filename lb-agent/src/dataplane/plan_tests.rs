@@ -230,7 +230,9 @@ proptest! {
                 members: maps.members.clone(),
                 dests: maps.dests.clone(),
             };
-            ops.iter().for_each(|op| after.perform(op));
+            for op in &ops {
+                after.perform(op);
+            }
             for op in &ops {
                 maps.perform(op);
                 for n in 1..4 {

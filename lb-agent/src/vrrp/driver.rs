@@ -27,7 +27,7 @@ use tracing::{error, info, warn};
 
 use super::announce::Announcer;
 use super::election::PRIORITY_OWNER;
-use super::fsm::{Action, Input, Reason, State};
+use super::event::{Action, Input, Reason, State};
 use super::packet;
 use super::slot::Slot;
 use super::socket::{SocketError, VrrpSocket};

@@ -17,13 +17,13 @@
 //!    └── from any state by Shutdown
 //! ```
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::election::{self, Outcome, PRIORITY_OWNER, PRIORITY_RELEASE};
+use super::event::{Action, Input, Reason, State};
 use super::time::Nanos;
 use crate::config::model::VrrpVersion;
 
@@ -53,119 +53,6 @@ pub struct Settings {
     pub interval: Duration,
     /// Take over from a MASTER of lower priority.
     pub preempt: bool,
-}
-
-/// State as users and scripts know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum State {
-    /// Not started, or stopped.
-    Init,
-    /// Listening.
-    Backup,
-    /// Holding the addresses and forwarding.
-    Master,
-    /// Unable to be MASTER.
-    Fault,
-}
-
-/// What happens to an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Input {
-    /// Begin; `source` is the address to send from, absent when the interface is unusable.
-    Start {
-        /// Own address on the wire.
-        source: Option<IpAddr>,
-    },
-    /// An advert of this virtual router passed every check.
-    Advert {
-        /// Who sent it.
-        src: IpAddr,
-        /// Its priority.
-        priority: u8,
-        /// Its interval.
-        interval: Duration,
-    },
-    /// The moment of `poll_timeout` has come.
-    Timer,
-    /// The interface works, or its address changed.
-    InterfaceUp {
-        /// Own address on the wire.
-        source: IpAddr,
-    },
-    /// The interface is down, gone or without an address.
-    InterfaceDown,
-    /// A `Claim` could not be performed.
-    ClaimFailed,
-    /// Stop for good.
-    Shutdown,
-}
-
-/// What the driver has to do, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Send one advert (to every peer when unicast).
-    SendAdvert {
-        /// Its priority.
-        priority: u8,
-    },
-    /// Attach the packet program and add the addresses.
-    Claim,
-    /// A round of gratuitous ARP for every address.
-    Announce,
-    /// Remove the addresses and detach the program.
-    Release,
-    /// Tell the world.
-    StateChanged {
-        /// State before.
-        from: State,
-        /// State from here on.
-        to: State,
-        /// Why.
-        reason: Reason,
-    },
-}
-
-/// Why a state changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// The instance was started.
-    Started,
-    /// Priority 255: the addresses are its own.
-    Owner,
-    /// No advert was heard for the master down interval.
-    Silence,
-    /// The MASTER gave its role up with priority 0.
-    MasterReleased,
-    /// Only a MASTER of lower priority was heard.
-    Preempted,
-    /// A MASTER of higher priority was heard.
-    HigherPriority {
-        /// Who.
-        src: IpAddr,
-        /// Its priority.
-        priority: u8,
-    },
-    /// A MASTER of equal priority and higher address was heard.
-    HigherAddress {
-        /// Who.
-        src: IpAddr,
-    },
-    /// This process did not run for so long that the peers must have elected another MASTER.
-    Overslept,
-    /// The interface cannot be used.
-    InterfaceDown,
-    /// The interface can be used again.
-    InterfaceUp,
-    /// The addresses or the packet program could not be claimed.
-    ClaimFailed,
-    /// The pause after a failed claim is over.
-    Retry,
-    /// The agent stops the instance.
-    Stopped,
 }
 
 /// One VRRP instance.
@@ -482,7 +369,7 @@ impl Instance {
             Phase::Fault { .. } => self.phase = phase,
             Phase::Backup { .. } => self.change(phase, Reason::InterfaceDown, out),
             Phase::Master { .. } => {
-                self.resign(out);
+                resign(out);
                 self.change(phase, Reason::InterfaceDown, out);
             }
         }
@@ -496,7 +383,7 @@ impl Instance {
         }
         let pause = CLAIM_RETRY_AFTER * (1 << self.claim_failures.min(CLAIM_RETRY_DOUBLINGS));
         self.claim_failures = self.claim_failures.saturating_add(1);
-        self.resign(out);
+        resign(out);
         let retry_at = Some(now + pause);
         self.change(Phase::Fault { retry_at }, Reason::ClaimFailed, out);
     }
@@ -504,20 +391,10 @@ impl Instance {
     fn shutdown(&mut self, out: &mut Vec<Action>) {
         match self.phase {
             Phase::Init => return,
-            Phase::Master { .. } => self.resign(out),
+            Phase::Master { .. } => resign(out),
             Phase::Backup { .. } | Phase::Fault { .. } => {}
         }
         self.change(Phase::Init, Reason::Stopped, out);
-    }
-
-    /// The reverse of a takeover: addresses and program first, the word to the peers last, so
-    /// that nobody claims an address which this host still holds.
-    fn resign(&self, out: &mut Vec<Action>) {
-        out.push(Action::Release);
-        out.push(Action::SendAdvert {
-            priority: PRIORITY_RELEASE,
-        });
-        debug_assert!(matches!(self.phase, Phase::Master { .. }));
     }
 
     fn step_down(&mut self, now: Nanos, reason: Reason, out: &mut Vec<Action>) {
@@ -618,46 +495,13 @@ impl Instance {
     }
 }
 
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Init => "INIT",
-            Self::Backup => "BACKUP",
-            Self::Master => "MASTER",
-            Self::Fault => "FAULT",
-        })
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Started => f.write_str("started"),
-            Self::Owner => f.write_str("it owns the addresses (priority 255)"),
-            Self::Silence => f.write_str("no advert within the master down interval"),
-            Self::MasterReleased => f.write_str("the MASTER gave its role up"),
-            Self::Preempted => f.write_str("the MASTER has a lower priority"),
-            Self::HigherPriority { src, priority } => {
-                write!(f, "{src} is MASTER with the higher priority {priority}")
-            }
-            Self::HigherAddress { src } => {
-                write!(
-                    f,
-                    "{src} is MASTER with the same priority and the higher address"
-                )
-            }
-            Self::Overslept => f.write_str(
-                "this process did not run for longer than the peers wait, so one of them took over",
-            ),
-            Self::InterfaceDown => {
-                f.write_str("its interface is down, gone or without an IPv4 address")
-            }
-            Self::InterfaceUp => f.write_str("its interface is back"),
-            Self::ClaimFailed => f.write_str("addresses or packet program could not be claimed"),
-            Self::Retry => f.write_str("the pause after the failed claim is over"),
-            Self::Stopped => f.write_str("stopped"),
-        }
-    }
+/// The reverse of a takeover: addresses and program first, the word to the peers last, so that
+/// nobody claims an address which this host still holds.
+fn resign(out: &mut Vec<Action>) {
+    out.push(Action::Release);
+    out.push(Action::SendAdvert {
+        priority: PRIORITY_RELEASE,
+    });
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 //!
 //! - [`time`]: a moment on the agent's clock, in nanoseconds.
 //! - [`election`]: who wins, and how long a BACKUP waits. Pure.
+//! - [`event`]: what a state machine is told and what it asks for.
 //! - [`fsm`]: the state machine of one instance. Pure: no socket, no clock.
 //! - [`packet`]: adverts of version 2 and 3 as bytes. Pure.
 //! - [`counters`]: the closed table of what can happen to an advert.
@@ -40,6 +41,7 @@ pub mod announce;
 pub mod counters;
 pub mod driver;
 pub mod election;
+pub mod event;
 pub mod fsm;
 pub mod packet;
 mod slot;

@@ -11,7 +11,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use tracing::{info, warn};
 
 use super::counters::{Counter, Counters};
-use super::fsm::{Input, Instance, Reason, Settings, State};
+use super::event::{Input, Reason, State};
+use super::fsm::{Instance, Settings};
 use super::packet::{self, Accept, Advert};
 use super::status::{InstanceStatus, RIVALS_MAX, Rival, unix_ms};
 use crate::config::model::VrrpInstance;
@@ -141,6 +142,9 @@ impl Slot {
         }
         if from == State::Master {
             self.counters.bump(Counter::ReleaseMaster);
+        }
+        if let Reason::HigherPriority { src, .. } | Reason::HigherAddress { src } = reason {
+            self.master = Some(src);
         }
         let name = &self.config.name;
         match to {

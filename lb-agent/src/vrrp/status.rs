@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::counters::Counters;
-use super::fsm::State;
+use super::event::State;
 use crate::config::model::VrrpVersion;
 
 /// One instance at one moment.

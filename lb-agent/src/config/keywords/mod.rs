@@ -67,11 +67,11 @@ pub(crate) fn always_opens_block(word: &str) -> bool {
     rows.peek().is_some() && rows.all(|info| info.is_block)
 }
 
-/// A block's path as messages name it.
-pub(crate) fn describe(path: &str) -> String {
+/// Where a block's words stand, as messages say it.
+pub(crate) fn located(path: &str) -> String {
     match path.rsplit('/').next() {
-        None | Some("") => "the top level".to_owned(),
-        Some(name) => format!("`{name}`"),
+        None | Some("") => "at the top level".to_owned(),
+        Some(name) => format!("in `{name}`"),
     }
 }
 
