@@ -125,7 +125,7 @@ fn play(site: &mut Site, quiet: bool) -> Vec<Step> {
         if !quiet {
             println!("\n{}", paint(BOLD, &format!("{}. {name}", number + 1)));
         }
-        let work = Work::begin("playing");
+        let work = Work::unsaid();
         let seen = step(site).unwrap_or_else(|error| {
             broken = true;
             let mut seen = Seen::new("the step can be played");

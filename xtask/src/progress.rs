@@ -19,17 +19,7 @@ impl Work {
     /// Says that `what` begins.
     pub(crate) fn begin(what: impl Into<String>) -> Self {
         let what = what.into();
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template(
-                "{spinner:.cyan} {prefix} {elapsed:.dim} {wide_msg:.dim}",
-            ) {
-                bar.set_style(style);
-            }
-            bar.set_prefix(what.clone());
-            bar.enable_steady_tick(Duration::from_millis(100));
-            bar
-        });
+        let bar = spinner(&what);
         if bar.is_none() {
             eprintln!("  · {what} …");
         }
@@ -47,6 +37,15 @@ impl Work {
         }
     }
 
+    /// A spinner on a terminal and nothing elsewhere: the caller says what happens.
+    pub(crate) fn unsaid() -> Self {
+        Self {
+            what: String::new(),
+            started: Instant::now(),
+            bar: spinner(""),
+        }
+    }
+
     /// Ends without a line of its own: the caller has more to say.
     pub(crate) fn clear(self) {
         if let Some(bar) = &self.bar {
@@ -61,6 +60,20 @@ impl Work {
         self.clear();
         eprintln!("{line}");
     }
+}
+
+fn spinner(what: &str) -> Option<ProgressBar> {
+    if !std::io::stderr().is_terminal() {
+        return None;
+    }
+    let bar = ProgressBar::new_spinner();
+    let template = "{spinner:.cyan} {prefix} {elapsed:.dim} {wide_msg:.dim}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.set_prefix(what.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(100));
+    Some(bar)
 }
 
 /// Says one fact, in the same column as finished work.
