@@ -76,14 +76,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         tallies.push(doc_tests());
     }
     let needing_root: u32 = tallies.iter().map(|tally| tally.ignored).sum();
-    if args.which != Which::Unit {
-        println!("\nTests that need root:");
-        let mut more = vec!["--ignored", "--test-threads=1"];
-        more.extend(args.only.as_deref());
-        for program in &programs {
-            tallies.push(program.run(program.command(true)?, &more));
-        }
-    } else {
+    if args.which == Which::Unit {
         if needing_root > 0 {
             println!("\nskipped: {needing_root} tests need root (run: cargo xtask test lab)");
         }
@@ -91,6 +84,13 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             println!(
                 "skipped: the kernel's half of the packet cases needs root (run: cargo xtask test)"
             );
+        }
+    } else {
+        println!("\nTests that need root:");
+        let mut more = vec!["--ignored", "--test-threads=1"];
+        more.extend(args.only.as_deref());
+        for program in &programs {
+            tallies.push(program.run(program.command(true)?, &more));
         }
     }
     conclude(&tallies)
