@@ -61,8 +61,8 @@ pub async fn run(options: Options) -> Result<()> {
         options.control.display()
     );
     loop {
+        // Not biased: a flood of adverts must not keep signals and checks waiting.
         tokio::select! {
-            biased;
             event = agent.driver.next_event() => agent.driver.handle(event).await,
             told = signals.next() => match told {
                 Told::Stop(signal) => {

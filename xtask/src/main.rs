@@ -17,6 +17,7 @@ mod setup;
 mod test;
 mod tidy;
 mod toolchain;
+mod vm;
 
 #[path = "../../lb-agent/build/object.rs"]
 mod object;
@@ -47,6 +48,8 @@ enum Verb {
     Test(test::Args),
     /// Measure takeover times beside Debian's keepalived on the same laboratory.
     Bench(bench::Args),
+    /// Run a script on Debian's stock kernel in a virtual machine.
+    Vm(vm::Args),
     /// Check the house rules that no compiler checks.
     Tidy,
     /// Everything a change must pass: format, clippy, tidy, test.
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::main(&args),
         Verb::Test(args) => test::main(&args),
         Verb::Bench(args) => bench::main(&args),
+        Verb::Vm(args) => vm::main(&args),
         Verb::Tidy => tidy::main(),
         Verb::Ci => ci::main(),
     };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask test [unit|lab|all]`: everything that can fail, after set-up and build.
+//! `cargo xtask test [unit|lab|vm|all]`: everything that can fail, after set-up and build.
 //!
 //! In: the workspace. Out: each suite's own output, a table, and `N passed, N failed` alone on a
 //! line. Invariant: nothing is skipped in silence. Tests that need root are `#[ignore]`d with that
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, run, setup};
+use crate::{build, run, setup, vm};
 
 /// Options of the verb.
 #[derive(clap::Args)]
@@ -29,7 +29,9 @@ enum Which {
     Unit,
     /// Tests that need root: the packet program in the kernel, the laboratory.
     Lab,
-    /// Both.
+    /// The packet cases on Debian's stock kernel in a virtual machine; minutes, not in `all`.
+    Vm,
+    /// Those that run here, with and without root.
     All,
 }
 
@@ -40,6 +42,19 @@ struct Tally {
     passed: u32,
     failed: u32,
     ignored: u32,
+    results: u32,
+}
+
+impl Tally {
+    /// Adds up a `test result:` line; any other line is none of its business.
+    fn read(&mut self, line: &str) {
+        if let Some(result) = line.trim().strip_prefix("test result: ") {
+            self.results += 1;
+            self.passed += count(result, " passed");
+            self.failed += count(result, " failed");
+            self.ignored += count(result, " ignored");
+        }
+    }
 }
 
 /// The verb itself.
@@ -48,6 +63,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     build::main(&ready)?;
     let programs = test_programs()?;
     let mut tallies = Vec::new();
+    if args.which == Which::Vm {
+        return conclude(&[vm_cases(&programs)?]);
+    }
     if args.which != Which::Lab {
         for program in &programs {
             tallies.push(program.run(Command::new(&program.path), &[]));
@@ -134,6 +152,26 @@ fn test_programs() -> Result<Vec<Program>> {
     Ok(programs)
 }
 
+/// The packet cases, run by another kernel.
+fn vm_cases(programs: &[Program]) -> Result<Tally> {
+    let cases = programs
+        .iter()
+        .find(|program| program.name == "tests/dataplane")
+        .context("the packet cases were not compiled")?;
+    let mut tally = Tally {
+        name: "packet cases on Debian's kernel".to_owned(),
+        ..Tally::default()
+    };
+    let status = vm::run_tests(&cases.path, |line| {
+        println!("{line}");
+        tally.read(line);
+    })?;
+    if !status.success() && tally.failed == 0 {
+        tally.failed = 1;
+    }
+    Ok(tally)
+}
+
 fn doc_tests() -> Tally {
     tally(
         "documentation examples",
@@ -148,18 +186,12 @@ fn tally(name: &str, command: &mut Command) -> Tally {
         name: name.to_owned(),
         ..Tally::default()
     };
-    let mut results = 0;
     let ended = run::stream(command, |line| {
         println!("{line}");
-        if let Some(result) = line.trim().strip_prefix("test result: ") {
-            results += 1;
-            tally.passed += count(result, " passed");
-            tally.failed += count(result, " failed");
-            tally.ignored += count(result, " ignored");
-        }
+        tally.read(line);
     });
     // A program that dies on the way has failed even where no test of it has said so.
-    if results == 0 || (ended.is_err() && tally.failed == 0) {
+    if tally.results == 0 || (ended.is_err() && tally.failed == 0) {
         tally.failed += 1;
         println!("{name} did not end well: {:?}", ended.err());
     }
