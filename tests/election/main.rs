@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
 use xlvs_tests::config::Speed;
 use xlvs_tests::director::Software;
 use xlvs_tests::experiment::{self, Departure, ELECTION};
 use xlvs_tests::observer::{Moment, Said};
+use xlvs_tests::outcome::Outcome;
 use xlvs_tests::site::{self, DIRECTORS, Site, VIP};
 use xlvs_tests::{wait, xdp};
 
@@ -20,7 +20,7 @@ const SEVERAL_INTERVALS: Duration = Duration::from_millis(1500);
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn the_higher_priority_becomes_master_and_alone_has_address_and_program() -> Result<()> {
+fn the_higher_priority_becomes_master_and_alone_has_address_and_program() -> Outcome {
     let mut site = Site::raise("election-priority", PAIR)?;
     experiment::elect(&mut site, &site::configs(Speed::V3Tenth))?;
     let [first, second] = &site.directors;
@@ -35,7 +35,7 @@ fn the_higher_priority_becomes_master_and_alone_has_address_and_program() -> Res
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn the_program_is_attached_before_the_lan_hears_of_the_address() -> Result<()> {
+fn the_program_is_attached_before_the_lan_hears_of_the_address() -> Outcome {
     let mut site = Site::raise("election-order", PAIR)?;
     let [first, _] = &mut site.directors;
     first.start(&site::configs(Speed::V3Tenth)[0].text())?;
@@ -64,7 +64,7 @@ fn the_program_is_attached_before_the_lan_hears_of_the_address() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_returning_director_with_nopreempt_leaves_the_master_alone() -> Result<()> {
+fn a_returning_director_with_nopreempt_leaves_the_master_alone() -> Outcome {
     let mut site = Site::raise_directors("election-nopreempt", PAIR)?;
     let mut configs = site::configs(Speed::V3Tenth);
     for config in &mut configs {
@@ -81,12 +81,13 @@ fn a_returning_director_with_nopreempt_leaves_the_master_alone() -> Result<()> {
     })?;
     wait::holds(SEVERAL_INTERVALS, "d2 stays MASTER", || {
         second.host().has_address(VIP) && !first.host().has_address(VIP)
-    })
+    })?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_unicast_pair_elects_without_multicast() -> Result<()> {
+fn a_unicast_pair_elects_without_multicast() -> Outcome {
     let mut site = Site::raise_directors("election-unicast", PAIR)?;
     let mut configs = site::configs(Speed::V3Tenth);
     configs[0].unicast = Some((DIRECTORS[0], vec![DIRECTORS[1]]));
@@ -97,12 +98,13 @@ fn a_unicast_pair_elects_without_multicast() -> Result<()> {
     experiment::elect(&mut site, &configs)?;
     wait::holds(SEVERAL_INTERVALS, "d2 stays BACKUP", || {
         !site.directors[1].host().has_address(VIP)
-    })
+    })?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_pair_without_virtual_servers_attaches_nothing() -> Result<()> {
+fn a_pair_without_virtual_servers_attaches_nothing() -> Outcome {
     let mut site = Site::raise_directors("election-vrrp-alone", PAIR)?;
     let configs = site::configs(Speed::V3Tenth).map(|config| config.with_real_servers(&[]));
     experiment::elect(&mut site, &configs)?;
@@ -115,7 +117,7 @@ fn a_pair_without_virtual_servers_attaches_nothing() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_backup_is_silent() -> Result<()> {
+fn a_backup_is_silent() -> Outcome {
     let mut site = Site::raise_directors("election-silence", PAIR)?;
     let configs = site::configs(Speed::V3Tenth).map(|config| config.with_real_servers(&[]));
     experiment::elect(&mut site, &configs)?;

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
 use xlvs_tests::config::Speed;
 use xlvs_tests::director::Software;
 use xlvs_tests::experiment::{self, Departure, ELECTION};
+use xlvs_tests::outcome::Outcome;
 use xlvs_tests::requester::Requester;
 use xlvs_tests::site::{self, Site, VIP};
 use xlvs_tests::{wait, xdp};
@@ -18,7 +18,7 @@ use xlvs_tests::{wait, xdp};
 const PACE: Duration = Duration::from_millis(10);
 
 /// Takes d1 away under requests; judges takeover and service.
-fn depart(name: &str, speed: Speed, departure: Departure) -> Result<()> {
+fn depart(name: &str, speed: Speed, departure: Departure) -> Outcome {
     let mut site = Site::raise(name, [Software::Xlvs; 2])?;
     let configs = site::configs(speed);
     experiment::elect(&mut site, &configs)?;
@@ -61,24 +61,28 @@ fn depart(name: &str, speed: Speed, departure: Departure) -> Result<()> {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_killed_v2_master_is_replaced_within_three_intervals_and_skew() -> Result<()> {
-    depart("failover-v2-kill", Speed::V2Second, Departure::Kill)
+fn a_killed_v2_master_is_replaced_within_three_intervals_and_skew() -> Outcome {
+    depart("failover-v2-kill", Speed::V2Second, Departure::Kill)?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_stopped_v2_master_is_replaced_within_the_skew_time() -> Result<()> {
-    depart("failover-v2-stop", Speed::V2Second, Departure::Stop)
+fn a_stopped_v2_master_is_replaced_within_the_skew_time() -> Outcome {
+    depart("failover-v2-stop", Speed::V2Second, Departure::Stop)?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_killed_v3_master_is_replaced_within_three_tenths_and_skew() -> Result<()> {
-    depart("failover-v3-kill", Speed::V3Tenth, Departure::Kill)
+fn a_killed_v3_master_is_replaced_within_three_tenths_and_skew() -> Outcome {
+    depart("failover-v3-kill", Speed::V3Tenth, Departure::Kill)?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_stopped_v3_master_is_replaced_within_the_skew_time() -> Result<()> {
-    depart("failover-v3-stop", Speed::V3Tenth, Departure::Stop)
+fn a_stopped_v3_master_is_replaced_within_the_skew_time() -> Outcome {
+    depart("failover-v3-stop", Speed::V3Tenth, Departure::Stop)?;
+    Ok(())
 }

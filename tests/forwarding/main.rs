@@ -5,16 +5,16 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
 use xlvs_tests::config::{DirectorConfig, Speed};
 use xlvs_tests::director::Software;
 use xlvs_tests::experiment::ELECTION;
 use xlvs_tests::lab::INTERFACE;
+use xlvs_tests::outcome::Outcome;
 use xlvs_tests::site::{SERVERS, Site, VIP};
 use xlvs_tests::{client, wait};
 
 /// A site with d1 as the only director, MASTER, and all servers UP.
-fn site_with(name: &str, config: &DirectorConfig) -> Result<Site> {
+fn site_with(name: &str, config: &DirectorConfig) -> Outcome<Site> {
     let mut site = Site::raise(name, [Software::Xlvs; 2])?;
     let [director, _] = &mut site.directors;
     director.start(&config.text())?;
@@ -36,7 +36,7 @@ fn weights(weights: [u32; 3]) -> DirectorConfig {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn wrr_shares_connections_by_weight_within_one_percent() -> Result<()> {
+fn wrr_shares_connections_by_weight_within_one_percent() -> Outcome {
     let site = site_with("forwarding-shares", &weights([3, 2, 1]))?;
     let report = client::ab(&site.client, VIP, 200, 6000)?;
     assert_eq!((report.complete, report.failed), (6000, 0));
@@ -52,7 +52,7 @@ fn wrr_shares_connections_by_weight_within_one_percent() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_server_of_weight_zero_keeps_its_connections_and_gets_no_new_ones() -> Result<()> {
+fn a_server_of_weight_zero_keeps_its_connections_and_gets_no_new_ones() -> Outcome {
     let mut site = site_with("forwarding-drain", &weights([1, 1, 1]))?;
     let mut old = client::Connection::open(&site.client, VIP)?;
     let holder = old.get()?;
@@ -85,7 +85,7 @@ fn a_server_of_weight_zero_keeps_its_connections_and_gets_no_new_ones() -> Resul
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_changed_mac_of_a_real_server_is_followed() -> Result<()> {
+fn a_changed_mac_of_a_real_server_is_followed() -> Outcome {
     let mut site = site_with("forwarding-mac", &weights([1, 0, 0]))?;
     assert_eq!(client::curl(&site.client, VIP)?, "rs1");
     let server = site.servers[0].host().clone();
@@ -101,12 +101,13 @@ fn a_changed_mac_of_a_real_server_is_followed() -> Result<()> {
     // The client's own way back does not change: only the director had the old address.
     wait::until_true(ELECTION, "requests to be answered again", || {
         client::curl(&site.client, VIP).is_ok_and(|body| body == "rs1")
-    })
+    })?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_stopped_server_is_taken_out_and_returns() -> Result<()> {
+fn a_stopped_server_is_taken_out_and_returns() -> Outcome {
     let mut site = site_with("forwarding-check", &weights([1, 1, 1]))?;
     site.servers[2].stop_nginx();
     site.directors[0].await_status("rs3 DOWN", ELECTION, |status| {

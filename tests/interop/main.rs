@@ -3,29 +3,29 @@
 //!
 //! In: one director of each kind. Out: who is MASTER, what either logs, what tshark says of ours.
 
+use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
-use xlvs_tests::capture::{Capture, tshark};
+use xlvs_tests::capture::tshark;
 use xlvs_tests::config::{DirectorConfig, Speed};
 use xlvs_tests::director::Software;
 use xlvs_tests::experiment::{self, Departure, ELECTION};
 use xlvs_tests::observer::Moment;
-use xlvs_tests::site::{Site, VIP};
+use xlvs_tests::outcome::Outcome;
+use xlvs_tests::site::{DIRECTORS, Site, VIP};
 use xlvs_tests::wait;
 
 /// Longer than any backup of these tests waits before it takes over.
 const LONG_ENOUGH: Duration = Duration::from_secs(5);
 
 /// `first` is MASTER beside `second`: the backup stays quiet, takes over, and gives the role back.
-fn pair(name: &str, first: Software, second: Software, speed: Speed) -> Result<()> {
+fn pair(name: &str, first: Software, second: Software, speed: Speed) -> Outcome {
     let mut site = Site::raise_directors(name, [first, second])?;
     let configs = [
         DirectorConfig::first(VIP, speed),
         DirectorConfig::second(VIP, speed),
     ];
-    let port = if first == Software::Xlvs { "d1" } else { "d2" };
-    let capture = Capture::start(&site.lab, port, "ip proto 112")?;
     experiment::elect(&mut site, &configs)?;
     let since = Moment::now();
     wait::holds(LONG_ENOUGH, "the backup believes the MASTER", || {
@@ -56,31 +56,33 @@ fn pair(name: &str, first: Software, second: Software, speed: Speed) -> Result<(
         });
         assert_eq!(complaint, None, "{} complains", director.name());
     }
-    judge(capture, port, speed)
+    let ours = usize::from(first != Software::Xlvs);
+    let [first, second] = site.captures;
+    let file = if ours == 0 {
+        first.finish()
+    } else {
+        second.finish()
+    };
+    judge(&file, DIRECTORS[ours], speed)?;
+    Ok(())
 }
 
 /// tshark decodes all our adverts, with a good checksum and nothing to remark.
-fn judge(capture: Capture, port: &str, speed: Speed) -> Result<()> {
-    let ours = if port == "d1" {
-        "192.0.2.1"
-    } else {
-        "192.0.2.2"
-    };
-    let file = capture.finish();
+fn judge(file: &Path, ours: Ipv4Addr, speed: Speed) -> Outcome {
     let fields = [
         "vrrp.version",
         "vrrp.checksum.status",
         "ip.ttl",
         "_ws.expert.message",
     ];
-    let packets = tshark(&file, &format!("vrrp && ip.src == {ours}"), &fields)?;
+    let packets = tshark(file, &format!("vrrp && ip.src == {ours}"), &fields)?;
     assert!(
         packets.len() >= 5,
         "only {} adverts of ours were captured",
         packets.len()
     );
     let all = tshark(
-        &file,
+        file,
         &format!("ip.proto == 112 && ip.src == {ours}"),
         &["frame.number"],
     )?;
@@ -103,7 +105,7 @@ fn judge(capture: Capture, port: &str, speed: Speed) -> Result<()> {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn keepalived_believes_our_v2_master() -> Result<()> {
+fn keepalived_believes_our_v2_master() -> Outcome {
     pair(
         "interop-v2-ours",
         Software::Xlvs,
@@ -114,7 +116,7 @@ fn keepalived_believes_our_v2_master() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn we_believe_keepalived_as_v2_master() -> Result<()> {
+fn we_believe_keepalived_as_v2_master() -> Outcome {
     pair(
         "interop-v2-theirs",
         Software::Keepalived,
@@ -125,7 +127,7 @@ fn we_believe_keepalived_as_v2_master() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn keepalived_believes_our_v3_master() -> Result<()> {
+fn keepalived_believes_our_v3_master() -> Outcome {
     pair(
         "interop-v3-ours",
         Software::Xlvs,
@@ -136,7 +138,7 @@ fn keepalived_believes_our_v3_master() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn we_believe_keepalived_as_v3_master() -> Result<()> {
+fn we_believe_keepalived_as_v3_master() -> Outcome {
     pair(
         "interop-v3-theirs",
         Software::Keepalived,
@@ -147,7 +149,7 @@ fn we_believe_keepalived_as_v3_master() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn keepalived_s_password_is_checked() -> Result<()> {
+fn keepalived_s_password_is_checked() -> Outcome {
     let mut site =
         Site::raise_directors("interop-password", [Software::Keepalived, Software::Xlvs])?;
     let [first, second] = &mut site.directors;

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
 use xlvs_tests::config::Speed;
 use xlvs_tests::director::Software;
 use xlvs_tests::experiment::{self, Departure, ELECTION};
+use xlvs_tests::outcome::Outcome;
 use xlvs_tests::site::{self, Site, VIP};
 use xlvs_tests::{client, wait, xdp};
 
@@ -16,7 +16,7 @@ const PAIR: [Software; 2] = [Software::Xlvs; 2];
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_killed_master_s_program_is_gone_with_it() -> Result<()> {
+fn a_killed_master_s_program_is_gone_with_it() -> Outcome {
     let mut site = Site::raise("recovery-program", PAIR)?;
     let [first, _] = &mut site.directors;
     first.start(&site::configs(Speed::V3Tenth)[0].text())?;
@@ -25,12 +25,13 @@ fn a_killed_master_s_program_is_gone_with_it() -> Result<()> {
     first.sigkill()?;
     wait::until_true(ELECTION, "the kernel to detach the program", || {
         xdp::attachment(first.host()).is_ok_and(|attachment| attachment.is_none())
-    })
+    })?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_killed_master_that_restarts_alone_serves_again() -> Result<()> {
+fn a_killed_master_that_restarts_alone_serves_again() -> Outcome {
     let mut site = Site::raise("recovery-master", PAIR)?;
     let [first, _] = &mut site.directors;
     first.start(&site::configs(Speed::V3Tenth)[0].text())?;
@@ -49,12 +50,13 @@ fn a_killed_master_that_restarts_alone_serves_again() -> Result<()> {
         first.sigkill()?;
         first.restart()?;
     }
-    first.await_address(VIP, ELECTION)
+    first.await_address(VIP, ELECTION)?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_killed_master_that_returns_as_backup_drops_the_address_it_left() -> Result<()> {
+fn a_killed_master_that_returns_as_backup_drops_the_address_it_left() -> Outcome {
     let mut site = Site::raise("recovery-backup", PAIR)?;
     let mut configs = site::configs(Speed::V3Tenth);
     for config in &mut configs {
@@ -81,7 +83,7 @@ fn a_killed_master_that_returns_as_backup_drops_the_address_it_left() -> Result<
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_killed_backup_disturbs_nobody_and_can_be_started_again() -> Result<()> {
+fn a_killed_backup_disturbs_nobody_and_can_be_started_again() -> Outcome {
     let mut site = Site::raise("recovery-killed-backup", PAIR)?;
     experiment::elect(&mut site, &site::configs(Speed::V3Tenth))?;
     let [first, second] = &mut site.directors;
@@ -94,7 +96,7 @@ fn a_killed_backup_disturbs_nobody_and_can_be_started_again() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_graceful_stop_leaves_nothing() -> Result<()> {
+fn a_graceful_stop_leaves_nothing() -> Outcome {
     let mut site = Site::raise("recovery-stop", PAIR)?;
     let [first, _] = &mut site.directors;
     first.start(&site::configs(Speed::V3Tenth)[0].text())?;

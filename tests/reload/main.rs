@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use xlvs_tests::config::{DirectorConfig, Speed};
 use xlvs_tests::director::{self, Software};
 use xlvs_tests::experiment::ELECTION;
+use xlvs_tests::outcome::Outcome;
 use xlvs_tests::requester::Requester;
 use xlvs_tests::site::{SERVERS, Site, VIP};
 use xlvs_tests::{wait, xdp};
@@ -22,7 +23,7 @@ fn with_three_mistakes(config: &DirectorConfig) -> String {
         .replace("lb_kind DR", "lb_kind DRR")
 }
 
-fn serving(name: &str) -> Result<(Site, DirectorConfig)> {
+fn serving(name: &str) -> Outcome<(Site, DirectorConfig)> {
     let mut site = Site::raise(name, [Software::Xlvs; 2])?;
     let config = DirectorConfig::first(VIP, Speed::V3Tenth).with_real_servers(&SERVERS[..2]);
     let [director, _] = &mut site.directors;
@@ -40,7 +41,7 @@ fn serving(name: &str) -> Result<(Site, DirectorConfig)> {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_file_with_mistakes_leaves_the_running_agent_as_it_is() -> Result<()> {
+fn a_file_with_mistakes_leaves_the_running_agent_as_it_is() -> Outcome {
     let (mut site, config) = serving("reload-mistakes")?;
     let requester = Requester::start(&site.client, VIP, Duration::from_millis(10))?;
     let [director, _] = &mut site.directors;
@@ -67,7 +68,7 @@ fn a_file_with_mistakes_leaves_the_running_agent_as_it_is() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn check_names_each_mistake_with_its_line_and_a_suggestion() -> Result<()> {
+fn check_names_each_mistake_with_its_line_and_a_suggestion() -> Outcome {
     let (mut site, config) = serving("reload-check")?;
     let text = with_three_mistakes(&config);
     let [director, _] = &mut site.directors;
@@ -101,12 +102,13 @@ fn check_names_each_mistake_with_its_line_and_a_suggestion() -> Result<()> {
         let hint = found.split("\"hint\":").nth(1).unwrap_or_default();
         assert!(hint.contains(suggestion), "{found}");
     }
-    director.expect_running()
+    director.expect_running()?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_real_server_is_added_and_removed_under_load_without_a_lost_request() -> Result<()> {
+fn a_real_server_is_added_and_removed_under_load_without_a_lost_request() -> Outcome {
     let (mut site, config) = serving("reload-servers")?;
     let requester = Requester::start(&site.client, VIP, Duration::from_millis(5))?;
     let [director, _] = &mut site.directors;
