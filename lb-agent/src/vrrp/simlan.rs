@@ -15,6 +15,7 @@ use expect_test::expect;
 use super::election::down_interval;
 use super::event::{Action, Input, State};
 use super::fsm::{Instance, Settings};
+use super::priority::{Standing, Verdict};
 use super::time::Nanos;
 use crate::config::model::VrrpVersion;
 
@@ -240,7 +241,7 @@ impl Lan {
     /// One bad thing.
     fn disturb(&mut self) {
         let at = self.rng.usize(0..self.routers.len());
-        match self.rng.u8(0..8) {
+        match self.rng.u8(0..10) {
             0 => self.crash(at),
             1 => self.stop(at),
             2 | 3 => self.start(at),
@@ -250,6 +251,11 @@ impl Lan {
                 self.routers[at].stalled_until = self.now + stall;
             }
             6 => self.give(at, Input::InterfaceDown),
+            7 => {
+                let priority = self.rng.u8(1..=254);
+                self.tracks(at, priority, Standing::Ready);
+            }
+            8 => self.tracks(at, self.routers[at].settings.priority, Standing::Failed),
             _ => {
                 let source = self.routers[at].address;
                 self.give(at, Input::InterfaceUp { source });
@@ -268,7 +274,15 @@ impl Lan {
                 self.give(at, advert);
             }
             self.give(at, Input::InterfaceUp { source });
+            self.tracks(at, self.routers[at].settings.priority, Standing::Ready);
         }
+    }
+
+    /// What is tracked comes to this. An owner's priority stays.
+    fn tracks(&mut self, at: usize, priority: u8, standing: Standing) {
+        let own = self.routers[at].settings.priority;
+        let priority = if own == 255 { own } else { priority };
+        self.give(at, Input::Tracks(Verdict { priority, standing }));
     }
 
     fn down(&self, at: usize) -> Duration {
@@ -360,14 +374,14 @@ fn after_any_disturbance_the_strongest_becomes_the_one_master_and_stays_it() {
         let mut lan = chaos(seed, true);
         lan.heal();
         lan.run_for(lan.longest_down() * 2 + Duration::from_secs(1));
-        let strongest = lan.strongest();
-        assert_eq!(lan.masters(), [strongest], "{lan:#?}");
-        let before = lan.takeovers.len();
+        // Of several with the highest priority the one that is MASTER stays it: a BACKUP does not
+        // preempt its equal, and addresses decide between MASTERs only.
+        let highest = lan.routers[lan.strongest()].settings.priority;
+        let (masters, before) = (lan.masters(), lan.takeovers.len());
+        let priorities = masters.iter().map(|at| lan.routers[*at].settings.priority);
+        assert_eq!(priorities.collect::<Vec<_>>(), [highest], "{lan:#?}");
         lan.run_for(lan.routers[0].settings.interval * 50);
-        assert_eq!(
-            (lan.masters(), lan.takeovers.len()),
-            (vec![strongest], before)
-        );
+        assert_eq!((lan.masters(), lan.takeovers.len()), (masters, before));
     });
 }
 
@@ -454,6 +468,41 @@ fn a_stalled_master_never_overlaps_its_successor_once_it_runs_again() {
     assert_eq!(lan.masters(), [1], "it steps down before anything else");
     lan.run_for(Duration::from_secs(5));
     assert_eq!(lan.masters(), [0], "and preempts by the rules");
+}
+
+/// Pairs of the tutorials: nginx dies on the MASTER, whose script then fails.
+#[test]
+fn a_failed_script_moves_the_role_when_its_weight_bridges_the_distance_or_it_has_none() {
+    for (master, backup, weight, moves) in [
+        (100, 90, 2, false),
+        (100, 90, 3, false),
+        (100, 98, 3, true),
+        (100, 99, 2, true),
+        (150, 90, 60, false),
+        (150, 90, 61, true),
+    ] {
+        let router = |priority| settings(VrrpVersion::V2, priority, Duration::from_secs(1));
+        let mut lan = Lan::new(0, &[router(master), router(backup)]);
+        lan.start_all();
+        for (at, base) in [master, backup].into_iter().enumerate() {
+            lan.tracks(at, base + weight, Standing::Ready);
+        }
+        lan.run_for(Duration::from_secs(20));
+        assert_eq!(lan.masters(), [0]);
+        lan.tracks(0, master, Standing::Ready);
+        lan.run_for(Duration::from_secs(20));
+        let holder = usize::from(moves);
+        assert_eq!(lan.masters(), [holder], "{master} {backup} {weight}");
+        lan.tracks(0, master + weight, Standing::Ready);
+        lan.run_for(Duration::from_secs(20));
+        assert_eq!(lan.masters(), [0], "nginx is back");
+
+        // Without weight it moves in any case, after the skew.
+        lan.tracks(0, master, Standing::Failed);
+        let skew = super::election::skew(VrrpVersion::V2, backup + weight, Duration::from_secs(1));
+        assert_eq!(lan.takeover(), skew);
+        assert_eq!(lan.masters(), [1]);
+    }
 }
 
 /// Milliseconds from an event to the next MASTER, by simulated clock on a perfect link.
