@@ -302,7 +302,7 @@ fn the_pair_of_hosts_in_ok_means_what_its_writer_meant() {
         ["172.20.128.3".parse::<std::net::Ipv4Addr>().unwrap()]
     );
     assert_eq!(instance.source, Some("172.20.128.2".parse().unwrap()));
-    assert_eq!(master.worst(), Some(Severity::Warning));
+    assert_eq!(master.worst(), Some(Severity::Info));
 
     let service = &read("001-virtual_server-closed.conf")
         .config

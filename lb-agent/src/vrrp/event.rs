@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::priority::Verdict;
+
 /// State as users and scripts know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -52,6 +54,8 @@ pub enum Input {
     },
     /// The interface is down, gone or without an address.
     InterfaceDown,
+    /// What is tracked comes to this; also given before `Start`.
+    Tracks(Verdict),
     /// A `Claim` could not be performed.
     ClaimFailed,
     /// Stop for good.
@@ -73,6 +77,13 @@ pub enum Action {
     Announce,
     /// Remove the addresses and detach the program.
     Release,
+    /// Tell who asked to hear of it: adverts carry another priority from here on.
+    PriorityChanged {
+        /// Priority before.
+        from: u8,
+        /// Priority from here on.
+        to: u8,
+    },
     /// Tell the world.
     StateChanged {
         /// State before.
@@ -116,6 +127,10 @@ pub enum Reason {
     InterfaceDown,
     /// The interface can be used again.
     InterfaceUp,
+    /// A tracked interface or script without weight is down.
+    TrackFailed,
+    /// Nothing that is tracked stands in the way any more.
+    TracksReady,
     /// The addresses or the packet program could not be claimed.
     ClaimFailed,
     /// The pause after a failed claim is over.
@@ -159,6 +174,8 @@ impl fmt::Display for Reason {
                 f.write_str("its interface is down, gone or without an IPv4 address")
             }
             Self::InterfaceUp => f.write_str("its interface is back"),
+            Self::TrackFailed => f.write_str("what it tracks failed"),
+            Self::TracksReady => f.write_str("what it tracks is good"),
             Self::ClaimFailed => f.write_str("addresses or packet program could not be claimed"),
             Self::Retry => f.write_str("the pause after the failed claim is over"),
             Self::Stopped => f.write_str("stopped"),

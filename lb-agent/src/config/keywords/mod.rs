@@ -11,6 +11,7 @@ mod global;
 mod real_server;
 mod timing;
 mod top;
+mod tracking;
 mod virtual_ipaddress;
 mod virtual_server;
 mod vrrp_instance;
@@ -49,6 +50,7 @@ pub(crate) fn registry() -> &'static [BlockView] {
             view(&real_server::REAL_SERVER),
             view(&checkers::TCP_CHECK),
             view(&vrrp_other::SYNC_GROUP_TABLE),
+            view(&tracking::VRRP_SCRIPT),
         ];
         blocks.extend(checkers::OTHERS.iter().map(|table| view(table)));
         blocks.extend(vrrp_other::TABLES.iter().map(|table| view(table)));

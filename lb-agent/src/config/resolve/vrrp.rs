@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::super::diag::{Code, Diagnostic, quoted};
 use super::super::model::{Global, InitialState, VrrpInstance, VrrpVersion};
 use super::super::raw::{RawConfig, RawGlobal, RawInstance};
-use super::super::suggest;
+use super::track;
 
 /// RFC 3768 §5.3.4, RFC 9568 §5.2.4: the priority of the addresses' owner.
-const OWNER: u8 = 255;
+pub(super) const OWNER: u8 = 255;
 const DEFAULT_PRIORITY: u8 = 100;
 /// RFC 9568 §5.2.5: the count of addresses is one byte.
 const MAX_ADDRESSES: usize = 255;
@@ -45,8 +45,15 @@ pub(super) fn instances(
             global: &raw.global,
             diagnostics,
         };
-        one.check_track_scripts(&raw.scripts);
-        if let Some(model) = one.resolve(global) {
+        if let Some(mut model) = one.resolve(global) {
+            let tracks = track::tracks(
+                &instance.track_interfaces,
+                &instance.track_scripts,
+                raw,
+                diagnostics,
+            );
+            model.tracks = tracks.iter().map(|(track, _)| track.clone()).collect();
+            track::check_weights(&model, &tracks, &raw.instances, diagnostics);
             check_vrid(&model, instance, earlier, diagnostics);
             check_addresses(&model, instance, &resolved, diagnostics);
             resolved.push(model);
@@ -172,6 +179,8 @@ impl Resolver<'_> {
             source,
             unicast_peers: raw.unicast_peers.iter().map(|peer| peer.value).collect(),
             vips: raw.vips.iter().map(|vip| vip.value.clone()).collect(),
+            track_primary: raw.track_primary.is_none(),
+            tracks: Vec::new(),
         };
         self.takeover_time(&instance);
         Some(instance)
@@ -268,24 +277,6 @@ impl Resolver<'_> {
             ));
         }
         interval
-    }
-
-    fn check_track_scripts(&mut self, scripts: &[String]) {
-        for script in &self.raw.track_scripts {
-            if !scripts.contains(&script.value) {
-                let known = scripts.iter().map(String::as_str);
-                let diagnostic = Diagnostic::warning(
-                    Code::UnknownName,
-                    script.span,
-                    format!("no `vrrp_script` has the name {}", quoted(&script.value)),
-                );
-                self.diagnostics
-                    .push(match suggest::nearest(&script.value, known) {
-                        Some(name) => diagnostic.hint(format!("did you mean `{name}`?")),
-                        None => diagnostic,
-                    });
-            }
-        }
     }
 
     fn takeover_time(&mut self, instance: &VrrpInstance) {
