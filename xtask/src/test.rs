@@ -167,6 +167,7 @@ fn test_programs() -> Result<Vec<Program>> {
             });
         }
     }
+    programs.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(programs)
 }
 
