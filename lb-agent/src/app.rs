@@ -4,7 +4,7 @@
 //! ```text
 //!            signals   control socket
 //!                 ▾        ▾
-//! VRRP driver ─▸ the loop ◂─ health events
+//! VRRP driver ─▸ the loop ◂─ health events, script results
 //!  (Director)     ▴   ▾
 //!        next hops    data plane
 //! ```
@@ -18,7 +18,8 @@ use std::process;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use nix::sys::signal::{SigSet, Signal};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::{error, info, warn};
 
@@ -31,6 +32,7 @@ use crate::health::{RealServerEvent, Runner, desired};
 use crate::netlink::nexthop::NextHops;
 use crate::netlink::watch::{self, Event as NetlinkEvent, Topic, Watch};
 use crate::status;
+use crate::track::script::{ScriptEvent, Scripts};
 use crate::vrrp::driver::Driver;
 
 /// What the VRRP driver has to hear of.
@@ -60,8 +62,8 @@ pub async fn run(options: Options) -> Result<()> {
         options.control.display()
     );
     loop {
+        // Not biased: a flood of adverts must not keep signals and checks waiting.
         tokio::select! {
-            biased;
             event = agent.driver.next_event() => agent.driver.handle(event).await,
             told = signals.next() => match told {
                 Told::Stop(signal) => {
@@ -71,6 +73,9 @@ pub async fn run(options: Options) -> Result<()> {
                 Told::Reload => agent.reload().await,
             },
             Some(event) = agent.health_events.recv() => agent.server_changed(&event),
+            Some(event) = agent.script_events.recv() => {
+                agent.driver.script_changed(&event.name, event.condition).await;
+            }
             _ = agent.next_hops.changed() => agent.route(),
             event = agent.watch.next() => agent.netlink_event(event).await,
             call = control.next_call() => agent.answer(call),
@@ -111,6 +116,8 @@ pub(crate) struct Agent {
     netlink: rtnetlink::Handle,
     watch: Watch,
     health_events: UnboundedReceiver<RealServerEvent>,
+    scripts: Scripts,
+    script_events: UnboundedReceiver<ScriptEvent>,
 }
 
 impl Agent {
@@ -120,6 +127,7 @@ impl Agent {
             rtnetlink::new_connection().context("cannot open a netlink socket")?;
         tokio::spawn(connection);
         let (events, health_events): (UnboundedSender<RealServerEvent>, _) = unbounded_channel();
+        let (script_sender, script_events) = unbounded_channel();
         let director = Director::new(netlink.clone());
         let mut agent = Self {
             config_path,
@@ -129,6 +137,8 @@ impl Agent {
             netlink,
             watch: Watch::open(WATCHED)?,
             health_events,
+            scripts: Scripts::new(script_sender),
+            script_events,
             config: Config::default(),
         };
         agent.take(config).await?;
@@ -167,11 +177,23 @@ impl Agent {
         // With its checks known, a server may be down from the start (`alpha`).
         self.apply_health();
         self.route();
+        self.run_scripts().await;
         self.driver.reconfigure(instances).await;
         if !needed {
             self.driver.host().set_dataplane(None);
         }
         Ok(())
+    }
+
+    /// Runs the scripts that an instance tracks, and no others.
+    async fn run_scripts(&mut self) {
+        let tracked = self.config.tracked_scripts();
+        let security = self.config.global.script_security;
+        for known in self.scripts.reconfigure(&tracked, security) {
+            self.driver
+                .script_changed(&known.name, known.condition)
+                .await;
+        }
     }
 
     async fn reload(&mut self) {
@@ -217,18 +239,12 @@ impl Agent {
     async fn netlink_event(&mut self, event: Option<NetlinkEvent>) {
         match event {
             Some(NetlinkEvent::Link(link)) => {
-                self.driver
-                    .interface_changed(link.ifindex, link.up && link.present)
-                    .await;
+                self.driver.interface_changed(&link).await;
             }
             Some(NetlinkEvent::Overrun) => {
                 // Events were lost: look at every interface.
                 match watch::links(&self.netlink).await {
-                    Ok(links) => {
-                        for link in links {
-                            self.driver.interface_changed(link.ifindex, link.up).await;
-                        }
-                    }
+                    Ok(links) => self.driver.interfaces_listed(&links).await,
                     Err(err) => warn!("{err}; interface changes may have been missed"),
                 }
             }
@@ -257,9 +273,9 @@ impl Agent {
 }
 
 struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+    terminate: SignalStream,
+    interrupt: SignalStream,
+    hangup: SignalStream,
 }
 
 /// What a signal asks for.
@@ -270,6 +286,11 @@ enum Told {
 
 impl Signals {
     fn listen() -> Result<Self> {
+        // Whoever starts the agent may have them blocked, and children inherit that.
+        let mine: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]
+            .into_iter()
+            .collect();
+        mine.thread_unblock().context("cannot unblock signals")?;
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,

@@ -22,7 +22,7 @@ use crate::netlink::addrs::{self, AddressError};
 use crate::netlink::links::{self, LinkError};
 use crate::netlink::nexthop::NextHopState;
 use crate::vrrp::driver::Host;
-use crate::vrrp::fsm::{Reason, State};
+use crate::vrrp::event::{Reason, State};
 
 /// Why this host could not take or give up an instance's addresses.
 #[derive(Debug, Error)]

@@ -10,13 +10,15 @@ use anyhow::Result;
 
 use crate::app::Agent;
 use crate::config::model::{
-    ForwardMethod, Protocol, RealServer, Scheduler, VirtualServer, VrrpInstance, VrrpVersion,
+    ForwardMethod, Protocol, RealServer, Scheduler, Tracked, VirtualServer, VrrpInstance,
+    VrrpVersion,
 };
 use crate::control::status as wire;
 use crate::dataplane::{Stats, TrafficCounts};
 use crate::health::{ServerHealth, ServerKey, Snapshot};
 use crate::vrrp::counters::Counter;
-use crate::vrrp::status::InstanceStatus;
+use crate::vrrp::priority::Condition;
+use crate::vrrp::status::{InstanceStatus, TrackStatus};
 
 /// Everything, as `xlvs status` shows it.
 pub(crate) fn collect(agent: &mut Agent) -> Result<wire::Status> {
@@ -100,6 +102,28 @@ fn instance(i: &InstanceStatus, configured: Option<&VrrpInstance>) -> wire::Inst
                 heard_seconds_ago: seconds_since(rival.heard_unix_ms),
             })
             .collect(),
+        tracks: i.tracks.iter().map(track).collect(),
+    }
+}
+
+fn track(status: &TrackStatus) -> wire::Track {
+    let (kind, name) = match &status.track.what {
+        Tracked::Interface(name) => ("interface", name),
+        Tracked::Script(name) => ("script", name),
+    };
+    let (state, up) = match status.condition {
+        Condition::Up => ("up", Some(true)),
+        Condition::Down => ("down", Some(false)),
+        Condition::Unknown => ("unknown", None),
+        Condition::Disabled => ("disabled", None),
+    };
+    wire::Track {
+        kind: kind.to_owned(),
+        name: name.clone(),
+        up,
+        state: state.to_owned(),
+        weight: status.track.weight,
+        reverse: status.track.reverse,
     }
 }
 

@@ -243,10 +243,7 @@ fn xdp_code(verdict: Verdict) -> u32 {
 /// The program in the kernel, where this process may load it.
 fn load_kernel() -> Option<Dataplane> {
     match Dataplane::load(&LoadOptions { max_conns: 4096 }) {
-        Ok(kernel) => {
-            println!("verified {:?}", kernel.info());
-            Some(kernel)
-        }
+        Ok(kernel) => Some(kernel),
         Err(DataplaneError::NoObject) => {
             eprintln!(
                 "skipped (kernel half): no packet program in this build (run: cargo xtask test)"

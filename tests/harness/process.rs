@@ -20,7 +20,7 @@ use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::netns::Namespace;
@@ -36,6 +36,8 @@ pub fn command(namespace: &Namespace, program: impl AsRef<std::ffi::OsStr>) -> R
         .context("cannot keep a namespace open")?;
     let enter = move || -> std::io::Result<()> {
         set_pdeathsig(Signal::SIGTERM)?;
+        // The harness may block signals in its own threads; its children must not inherit that.
+        SigSet::empty().thread_set_mask()?;
         setns(&fd, CloneFlags::CLONE_NEWNET)?;
         unshare(CloneFlags::CLONE_NEWNS)?;
         let none: Option<&str> = None;

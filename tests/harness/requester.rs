@@ -80,14 +80,8 @@ impl Requester {
     }
 
     /// Stops, waits for what is under way and reports.
-    pub fn finish(self) -> Result<Report> {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            thread
-                .join()
-                .ok()
-                .context("a requester's thread panicked")?;
-        }
+    pub fn finish(mut self) -> Result<Report> {
+        self.stop()?;
         let results = self.shared.results();
         let mut answered: Vec<Duration> = results.iter().flatten().copied().collect();
         answered.sort();
@@ -99,6 +93,26 @@ impl Requester {
             lost: u32::try_from(results.len() - answered.len()).unwrap_or(u32::MAX),
             longest_gap_ms: gaps.max().unwrap_or_default().as_secs_f64() * 1e3,
         })
+    }
+}
+
+impl Requester {
+    fn stop(&mut self) -> Result<()> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread
+                .join()
+                .ok()
+                .context("a requester's thread panicked")?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Requester {
+    fn drop(&mut self) {
+        // Its threads hold the client's namespace; they must not outlive the laboratory.
+        let _ = self.stop();
     }
 }
 

@@ -18,6 +18,7 @@ mod setup;
 mod test;
 mod tidy;
 mod toolchain;
+mod vm;
 
 #[path = "../../lb-agent/build/object.rs"]
 mod object;
@@ -48,6 +49,8 @@ enum Verb {
     Test(test::Args),
     /// Measure takeover times beside Debian's keepalived, or what a packet costs.
     Bench(bench::Args),
+    /// Run a script on Debian's stock kernel in a virtual machine.
+    Vm(vm::Args),
     /// Check the house rules that no compiler checks.
     Tidy,
     /// Everything a change must pass: format, clippy, tidy, test.
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::main(&args),
         Verb::Test(args) => test::main(&args),
         Verb::Bench(args) => bench::main(&args),
+        Verb::Vm(args) => vm::main(&args),
         Verb::Tidy => tidy::main(),
         Verb::Ci => ci::main(),
     };

@@ -19,19 +19,9 @@ impl Work {
     /// Says that `what` begins.
     pub(crate) fn begin(what: impl Into<String>) -> Self {
         let what = what.into();
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template(
-                "{spinner:.cyan} {prefix} {elapsed:.dim} {wide_msg:.dim}",
-            ) {
-                bar.set_style(style);
-            }
-            bar.set_prefix(what.clone());
-            bar.enable_steady_tick(Duration::from_millis(100));
-            bar
-        });
+        let bar = spinner(&what);
         if bar.is_none() {
-            eprintln!("  … {what}");
+            eprintln!("  · {what} …");
         }
         Self {
             what,
@@ -47,25 +37,61 @@ impl Work {
         }
     }
 
-    /// Says that the work is done, and how long it took.
-    pub(crate) fn done(self) {
-        self.finish("✓");
+    /// A spinner on a terminal and nothing elsewhere: the caller says what happens.
+    pub(crate) fn unsaid() -> Self {
+        Self {
+            what: String::new(),
+            started: Instant::now(),
+            bar: spinner(""),
+        }
     }
 
-    fn finish(&self, mark: &str) {
-        let line = format!(
-            "  {mark} {} ({:.1} s)",
-            self.what,
-            self.started.elapsed().as_secs_f64()
-        );
+    /// Ends without a line of its own: the caller has more to say.
+    pub(crate) fn clear(self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+
+    /// Says that the work is done, and how long it took.
+    pub(crate) fn done(self) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let line = format!("  ✓ {} ({seconds:.1} s)", self.what);
+        self.clear();
         eprintln!("{line}");
     }
+}
+
+fn spinner(what: &str) -> Option<ProgressBar> {
+    if !std::io::stderr().is_terminal() {
+        return None;
+    }
+    let bar = ProgressBar::new_spinner();
+    let template = "{spinner:.cyan} {prefix} {elapsed:.dim} {wide_msg:.dim}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.set_prefix(what.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(100));
+    Some(bar)
 }
 
 /// Says one fact, in the same column as finished work.
 pub(crate) fn fact(text: &str) {
     eprintln!("  ✓ {text}");
+}
+
+/// What [`paint`] takes: the numbers of ECMA-48's "select graphic rendition".
+pub(crate) const BOLD: &str = "1";
+pub(crate) const DIM: &str = "2";
+pub(crate) const GREEN: &str = "32";
+pub(crate) const RED: &str = "31";
+
+/// Colours a text where standard output is a terminal that wants colours.
+pub(crate) fn paint(code: &str, text: &str) -> String {
+    if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }

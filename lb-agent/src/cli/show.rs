@@ -59,6 +59,7 @@ fn render(status: &Status) -> String {
     }
     for instance in &status.instances {
         split_brain(instance, &mut out);
+        tracks(instance, &mut out);
     }
     for service in &status.services {
         let _ = write!(out, "\n{}", services(service));
@@ -140,6 +141,23 @@ fn split_brain(instance: &Instance, out: &mut String) {
                 instance.name, rival.address, rival.priority
             );
         }
+    }
+}
+
+/// One line for each thing that an instance tracks.
+fn tracks(instance: &Instance, out: &mut String) {
+    for track in &instance.tracks {
+        let effect = match (track.weight, track.reverse) {
+            (0, false) => "a failure is a fault".to_owned(),
+            (0, true) => "a success is a fault".to_owned(),
+            (weight, false) => format!("weight {weight}"),
+            (weight, true) => format!("weight {weight} reversed"),
+        };
+        let _ = writeln!(
+            out,
+            "{}: tracks {} {}: {} ({effect})",
+            instance.name, track.kind, track.name, track.state
+        );
     }
 }
 

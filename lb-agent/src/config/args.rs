@@ -95,6 +95,26 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// A whole number within `range`, which may hold negative ones.
+    pub(crate) fn signed(
+        &mut self,
+        index: usize,
+        range: RangeInclusive<i32>,
+    ) -> Option<Spanned<i32>> {
+        let word = self.word(index)?;
+        match word.text.parse::<i32>() {
+            Ok(value) if range.contains(&value) => Some(Spanned::new(value, word.span)),
+            Ok(_) => {
+                self.outside(word, &format!("{} to {}", range.start(), range.end()));
+                None
+            }
+            Err(_) => {
+                self.invalid(word, "is not a number");
+                None
+            }
+        }
+    }
+
     /// Decimal seconds (to the microsecond) within `range`.
     pub(crate) fn seconds(
         &mut self,

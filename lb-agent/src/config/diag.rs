@@ -112,6 +112,8 @@ codes! {
     EmptyBlock = "empty-block",
     /// How long a takeover takes with these timers.
     TakeoverTime = "takeover-time",
+    /// What it takes for a tracking weight to move the MASTER role.
+    TrackWeight = "track-weight",
     /// More rows than the data plane has room for.
     LimitExceeded = "limit-exceeded",
 }

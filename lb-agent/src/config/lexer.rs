@@ -273,6 +273,11 @@ fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\r' | '\x0b' | '\x0c' | '\u{feff}')
 }
 
+/// True for a word that held bytes that are not UTF-8.
+pub(crate) fn is_damaged(token: &Token) -> bool {
+    matches!(token, Token::Word(word) if word.text.contains(char::REPLACEMENT_CHARACTER))
+}
+
 /// Says when a value was probably meant to go on where a comment began.
 pub(crate) fn warn_if_cut(word: &Word, diagnostics: &mut Vec<Diagnostic>) {
     if word.cut_by_comment {

@@ -104,8 +104,10 @@ pub fn parse_bytes(name: &str, bytes: &[u8]) -> Loaded {
     let source = Source::new(name, bytes);
     let mut ctx = Context::default();
     let mut tree = None;
+    let mut words_changed = false;
     ctx.with_diagnostics(|diagnostics| {
         let tokens = lexer::tokens(&source, diagnostics);
+        words_changed = source.not_utf8().is_some() && tokens.iter().any(lexer::is_damaged);
         tree = Some(tree::build(
             tokens,
             keywords::always_opens_block,
@@ -122,8 +124,8 @@ pub fn parse_bytes(name: &str, bytes: &[u8]) -> Loaded {
     let left_open = ctx.left_open;
     let mut diagnostics = ctx.finish(&source);
     let config = resolve::resolve(&raw, &mut diagnostics);
-    diagnostics.extend(not_utf8(&source));
-    diagnostics.extend(missing_brace(&tree, left_open));
+    diagnostics.extend(not_utf8(&source, words_changed));
+    diagnostics.extend(missing_brace(&source, &tree, left_open));
     if is_empty {
         diagnostics.extend(defines_nothing(&source));
     }
@@ -136,25 +138,42 @@ pub fn parse_bytes(name: &str, bytes: &[u8]) -> Loaded {
     }
 }
 
-fn not_utf8(source: &Source) -> Option<Diagnostic> {
+/// Bytes that are not UTF-8 do no harm in comments; in a value they are no longer what they were.
+fn not_utf8(source: &Source, words_changed: bool) -> Option<Diagnostic> {
+    let severity = if words_changed {
+        Severity::Warning
+    } else {
+        Severity::Info
+    };
     source.not_utf8().map(|span| {
-        Diagnostic::warning(Code::NotUtf8, span, "the file is not UTF-8 from here on")
-            .hint("convert it, for example: iconv -f GB18030 -t UTF-8")
+        Diagnostic::new(
+            Code::NotUtf8,
+            severity,
+            span,
+            "the file is not UTF-8 from here on",
+        )
+        .hint("convert it, for example: iconv -f GB18030 -t UTF-8")
     })
 }
 
 /// Names the block that was left open: the one that a later line shows must have ended, else the
 /// innermost one that is open at the end.
-fn missing_brace(tree: &tree::Tree, left_open: Option<walk::LeftOpen>) -> Option<Diagnostic> {
-    let innermost = tree.unclosed.last()?;
+fn missing_brace(
+    source: &Source,
+    tree: &tree::Tree,
+    left_open: Option<walk::LeftOpen>,
+) -> Option<Diagnostic> {
+    let innermost = *tree.unclosed.last()?;
+    let block = left_open.map_or(innermost, |found| found.block);
+    let head = diag::quoted(source.text().get(block.start..block.end).unwrap_or(""));
     let message = match tree.unclosed.len() {
-        1 => "a `}` is missing: this block is never closed".to_owned(),
-        count => format!("{count} `}}` are missing: this block is never closed"),
+        1 => format!("{head} is opened here and never closed: a `}}` is missing"),
+        count => format!("{head} is opened here and never closed: {count} `}}` are missing"),
     };
+    let diagnostic = Diagnostic::warning(Code::MissingCloseBrace, block, message);
     Some(match left_open {
-        Some(found) => Diagnostic::warning(Code::MissingCloseBrace, found.block, message)
-            .related(found.at, "this line does not belong in it"),
-        None => Diagnostic::warning(Code::MissingCloseBrace, *innermost, message),
+        Some(found) => diagnostic.related(found.at, "this line does not belong in it"),
+        None => diagnostic,
     })
 }
 

@@ -14,6 +14,8 @@ use serde::Serialize;
 pub struct Config {
     /// `global_defs`.
     pub global: Global,
+    /// `vrrp_script` blocks in the order of the file.
+    pub vrrp_scripts: Vec<VrrpScript>,
     /// `vrrp_instance` blocks in the order of the file.
     pub vrrp_instances: Vec<VrrpInstance>,
     /// `virtual_server` blocks in the order of the file.
@@ -27,6 +29,8 @@ pub struct Global {
     pub router_id: Option<String>,
     /// `vrrp_mcast_group4`.
     pub vrrp_mcast_group4: Ipv4Addr,
+    /// `enable_script_security`: what runs as root must not be writable by others.
+    pub script_security: bool,
 }
 
 impl Default for Global {
@@ -34,6 +38,7 @@ impl Default for Global {
         Self {
             router_id: None,
             vrrp_mcast_group4: Ipv4Addr::new(224, 0, 0, 18),
+            script_security: false,
         }
     }
 }
@@ -95,6 +100,69 @@ pub struct VrrpInstance {
     pub unicast_peers: Vec<Ipv4Addr>,
     /// `virtual_ipaddress`, in the order of the file (which is the order on the wire).
     pub vips: Vec<VirtualAddress>,
+    /// False with `dont_track_primary`: the state of the own interface does not matter.
+    pub track_primary: bool,
+    /// `track_interface` and `track_script`, in the order of the file.
+    pub tracks: Vec<Track>,
+}
+
+/// A line of `track_interface` or `track_script`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Track {
+    /// What is tracked.
+    pub what: Tracked,
+    /// -253 to 253; added to the priority (above 0: while it is up, below 0: while it is down).
+    /// With 0 the instance is in FAULT while it is down.
+    pub weight: i32,
+    /// `reverse`: the weight is subtracted instead; with weight 0, up is the fault.
+    pub reverse: bool,
+}
+
+/// What a [`Track`] looks at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase", tag = "kind", content = "name")]
+pub enum Tracked {
+    /// An interface, by its name.
+    Interface(String),
+    /// A `vrrp_script`, by its name.
+    Script(String),
+}
+
+/// `vrrp_script NAME { … }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VrrpScript {
+    /// Its name.
+    pub name: String,
+    /// `script` and `user`.
+    pub program: Program,
+    /// `interval`: from the start of a run to the start of the next, 1 s by default.
+    pub interval: Duration,
+    /// `timeout`: how long a run may take; `interval` by default.
+    pub timeout: Duration,
+    /// `rise`: successes in a row that make a failed script good, 1 by default.
+    pub rise: u32,
+    /// `fall`: failures in a row that make a good script failed, 1 by default.
+    pub fall: u32,
+    /// `init_fail`: failed until its first success, instead of unknown until its first result.
+    pub init_fail: bool,
+}
+
+/// A program to run and as whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Program {
+    /// Program and arguments; never empty. A name without `/` is looked for in `PATH`.
+    pub argv: Vec<String>,
+    /// The line's own user, or `script_user`; keepalived_script, else root, when absent.
+    pub user: Option<RunAs>,
+}
+
+/// `user NAME [GROUP]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunAs {
+    /// User, by name or number.
+    pub user: String,
+    /// Group; the user's own when absent.
+    pub group: Option<String>,
 }
 
 /// One line of `virtual_ipaddress`.
@@ -207,6 +275,18 @@ pub struct TcpCheck {
     pub alpha: bool,
     /// `log_all_failures`: log forgiven failures too.
     pub log_all_failures: bool,
+}
+
+impl Config {
+    /// The scripts that an instance tracks, in the order of the file.
+    pub fn tracked_scripts(&self) -> Vec<VrrpScript> {
+        let tracks = || self.vrrp_instances.iter().flat_map(|i| &i.tracks);
+        let is_tracked = |script: &&VrrpScript| {
+            tracks().any(|track| matches!(&track.what, Tracked::Script(n) if *n == script.name))
+        };
+        let tracked = self.vrrp_scripts.iter().filter(is_tracked);
+        tracked.cloned().collect()
+    }
 }
 
 impl VrrpInstance {

@@ -8,7 +8,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use super::args::Spanned;
-use super::model::{ForwardMethod, InitialState, Protocol, Scheduler, VirtualAddress, VrrpVersion};
+use super::model::{
+    ForwardMethod, InitialState, Protocol, RunAs, Scheduler, VirtualAddress, VrrpVersion,
+};
 use super::source::Span;
 
 /// A whole file.
@@ -17,8 +19,7 @@ pub(crate) struct RawConfig {
     pub(crate) global: RawGlobal,
     pub(crate) instances: Vec<RawInstance>,
     pub(crate) virtual_servers: Vec<RawVirtualServer>,
-    /// Names of `vrrp_script` blocks.
-    pub(crate) scripts: Vec<String>,
+    pub(crate) scripts: Vec<RawScript>,
     /// Instances named by `group` of `vrrp_sync_group`.
     pub(crate) group_members: Vec<Spanned<String>>,
 }
@@ -31,6 +32,39 @@ pub(crate) struct RawGlobal {
     pub(crate) version: Option<Spanned<VrrpVersion>>,
     pub(crate) strict: Option<Spanned<bool>>,
     pub(crate) log_all_failures: Option<Spanned<bool>>,
+    pub(crate) script_user: Option<Spanned<RunAs>>,
+    pub(crate) script_security: Option<Spanned<bool>>,
+}
+
+/// `vrrp_script`.
+#[derive(Debug, Default)]
+pub(crate) struct RawScript {
+    pub(crate) name: String,
+    pub(crate) head: Span,
+    /// Program and arguments.
+    pub(crate) argv: Option<Spanned<Vec<String>>>,
+    pub(crate) user: Option<Spanned<RunAs>>,
+    pub(crate) interval: Option<Spanned<Duration>>,
+    pub(crate) timeout: Option<Spanned<Duration>>,
+    pub(crate) weight: Option<Spanned<RawWeight>>,
+    pub(crate) rise: Option<Spanned<u32>>,
+    pub(crate) fall: Option<Spanned<u32>>,
+    pub(crate) init_fail: bool,
+}
+
+/// `weight N [reverse]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RawWeight {
+    pub(crate) value: i32,
+    /// Said or not.
+    pub(crate) reverse: Option<bool>,
+}
+
+/// A name in `track_interface` or `track_script`, with its weight if the line has one.
+#[derive(Debug)]
+pub(crate) struct RawTrack {
+    pub(crate) name: Spanned<String>,
+    pub(crate) weight: Option<Spanned<RawWeight>>,
 }
 
 /// `auth_type`.
@@ -61,7 +95,9 @@ pub(crate) struct RawInstance {
     pub(crate) mcast_src: Option<Spanned<Ipv4Addr>>,
     pub(crate) unicast_peers: Vec<Spanned<Ipv4Addr>>,
     pub(crate) vips: Vec<Spanned<VirtualAddress>>,
-    pub(crate) track_scripts: Vec<Spanned<String>>,
+    pub(crate) track_primary: Option<Spanned<bool>>,
+    pub(crate) track_interfaces: Vec<RawTrack>,
+    pub(crate) track_scripts: Vec<RawTrack>,
 }
 
 /// How checks are timed, at the level of a virtual server, a real server or a check.

@@ -14,12 +14,12 @@ pub fn keyword_reference() -> String {
         "# Keywords\n\n\
          Generated from the tables in `lb-agent/src/config/keywords`; do not edit.\n\
          To renew it: `UPDATE_EXPECT=1 cargo test -p lb-agent --lib config::`.\n\n\
-         Every keyword that keepalived 2.4.3 registers is here.\n\
-         *yes*: does what keepalived does.\n\
-         *in part*: does what the note says; a line that asks for more is an error.\n\
-         *no effect*: accepted; there is nothing for it to do.\n\
-         *not yet*: accepted with a warning; the rest of the file works as asked.\n\
-         *refused*: an error, because xlvs would do something else than asked.\n",
+         Every keyword that keepalived 2.4.3 registers is here.\n\n\
+         - *yes*: does what keepalived does.\n\
+         - *in part*: does what the note says; a line that asks for more is an error.\n\
+         - *no effect*: accepted; there is nothing for it to do.\n\
+         - *not yet*: accepted with a warning; the rest of the file works as asked.\n\
+         - *refused*: an error, because xlvs would do something else than asked.\n",
     );
     for block in registry() {
         let title = if block.path.is_empty() {

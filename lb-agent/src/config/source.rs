@@ -23,6 +23,7 @@ impl Span {
     }
 
     /// The range from the start of `self` to the end of `other`.
+    #[must_use]
     pub fn to(self, other: Self) -> Self {
         Self::new(self.start, other.end.max(self.end))
     }

@@ -252,10 +252,12 @@ mod tests {
         let mut out = String::new();
         show(&tree.items, &mut out);
         for diagnostic in &diagnostics {
-            out.push_str(&format!(" {}", diagnostic.code.as_str()));
+            out += " ";
+            out += diagnostic.code.as_str();
         }
         for span in &tree.unclosed {
-            out.push_str(&format!(" unclosed@{}", source.line_of(span.start)));
+            out += " unclosed@";
+            out += &source.line_of(span.start).to_string();
         }
         out
     }

@@ -6,15 +6,14 @@
 //! block is reported once and its content checked against the block it was meant to be, without
 //! effect. Called by `parse` and, for inner blocks, by the readers.
 
+mod unknown;
+
 use std::collections::HashSet;
 
 use super::args::Line;
 use super::diag::{Code, Diagnostic, Severity, quoted};
 use super::keyword::{Action, Feature, Info, Keyword, Status, Table};
-use super::keywords::{describe, registry};
-use super::lexer::Word;
 use super::source::{Source, Span};
-use super::suggest;
 use super::tree::Item;
 
 /// A block that the walk is in.
@@ -45,6 +44,8 @@ pub(crate) struct Context {
     features: Vec<(&'static Feature, Vec<Span>)>,
     foreign: Vec<Span>,
     foreign_seen: HashSet<String>,
+    /// Unknown words so far; guessing is for the first ones only.
+    unknown_words: usize,
     /// The file ends inside a block.
     pub(crate) lacks_brace: bool,
     /// The first line that belongs in a block further out.
@@ -144,12 +145,12 @@ impl Context {
         if !enough {
             self.missing_parameter(info, item);
         }
-        let spoken_for = self.status(info, item);
         self.check_braces(info, item);
         self.check_line_break(table, info, item);
         if !enough {
             return;
         }
+        let spoken_for = self.status(info, item);
         match keyword.action {
             Action::Skip => {}
             Action::Line(apply) => apply(
@@ -256,153 +257,6 @@ impl Context {
             ));
         }
     }
-
-    fn unknown<T: Default>(&mut self, table: &'static Table<T>, item: &Item) {
-        let Some(word) = item.words.first() else {
-            return;
-        };
-        if !word.text.is_ascii() && self.foreign_word(word, item) {
-            return;
-        }
-        if let Some(diagnostic) = self.misplaced(table, word) {
-            self.report(diagnostic);
-            return;
-        }
-        let nothing_done = "as it stands, the line has no effect";
-        let unknown = Diagnostic::warning(
-            Code::UnknownKeyword,
-            word.span,
-            format!(
-                "unknown keyword {} in {}",
-                quoted(&word.text),
-                describe(table.path)
-            ),
-        );
-        let near_here = suggest::nearest(&word.text, table.names());
-        if let Some(name) = near_here {
-            self.report(unknown.hint(format!("did you mean `{name}`? {nothing_done}")));
-        } else if let Some((name, rest)) = suggest::glued(&word.text, table.names()) {
-            let split = quoted(&format!("{name} {rest}"));
-            self.report(unknown.hint(format!("did you mean {split}? {nothing_done}")));
-        } else if let Some((name, place)) = nearest_elsewhere(&word.text) {
-            self.report(unknown.hint(format!(
-                "did you mean `{name}`, which belongs in {place}? {nothing_done}"
-            )));
-        } else {
-            self.report(unknown.hint(nothing_done));
-        }
-        if let Some(keyword) = near_here.and_then(|name| table.find(name)) {
-            self.try_as(keyword, item);
-        }
-    }
-
-    /// Reads a misspelt block as the one it was meant to be, for the words inside it.
-    fn try_as<T: Default>(&mut self, keyword: &'static Keyword<T>, item: &Item) {
-        if let (Action::Block(enter), Some(_)) = (&keyword.action, &item.body) {
-            self.trial += 1;
-            enter(&mut T::default(), item, self);
-            self.trial -= 1;
-        }
-    }
-
-    /// A keyword of another block.
-    fn misplaced<T>(&mut self, table: &'static Table<T>, word: &Word) -> Option<Diagnostic> {
-        const MOST_NAMED: usize = 3;
-        let places: Vec<&'static str> = registry()
-            .iter()
-            .filter(|block| block.infos.iter().any(|info| info.name == word.text))
-            .map(|block| block.path)
-            .collect();
-        if places.is_empty() {
-            return None;
-        }
-        let named: Vec<String> = places
-            .iter()
-            .take(MOST_NAMED)
-            .map(|path| describe(path))
-            .collect();
-        let more = if places.len() > MOST_NAMED {
-            ", …"
-        } else {
-            ""
-        };
-        let mut diagnostic = Diagnostic::warning(
-            Code::MisplacedKeyword,
-            word.span,
-            format!(
-                "{} belongs in {}{more}, not in {}; it has no effect here",
-                quoted(&word.text),
-                named.join(" or "),
-                describe(table.path)
-            ),
-        );
-        if let Some(inner) = self.unended(&places) {
-            self.left_open.get_or_insert(LeftOpen {
-                block: inner.head,
-                at: word.span,
-            });
-            diagnostic = diagnostic
-                .related(inner.head, "still open here")
-                .hint(format!("is the `}}` of {} missing?", describe(inner.path)));
-        }
-        Some(diagnostic)
-    }
-
-    /// In a file that lacks a `}`: the block that must have ended before a keyword of `places`.
-    fn unended(&self, places: &[&'static str]) -> Option<Enclosing> {
-        if !self.lacks_brace {
-            return None;
-        }
-        let fits = self
-            .path
-            .iter()
-            .rev()
-            .skip(1)
-            .position(|outer| places.contains(&outer.path))?;
-        self.path.iter().rev().nth(fits).copied()
-    }
-
-    /// Counts a word that is not ASCII, and those in its block; true when it was reported before.
-    fn foreign_word(&mut self, word: &Word, item: &Item) -> bool {
-        self.foreign.push(word.span);
-        for inner in item.body.as_deref().unwrap_or_default() {
-            let (text, span) = inner.keyword();
-            if !text.is_ascii() {
-                self.foreign.push(span);
-            }
-        }
-        !self.foreign_seen.insert(word.text.clone())
-    }
-
-    fn report_translation(&mut self) {
-        const MANY: usize = 3;
-        let (Some(first), count) = (self.foreign.first().copied(), self.foreign.len()) else {
-            return;
-        };
-        if count >= MANY {
-            self.report(
-                Diagnostic::warning(
-                    Code::TranslatedFile,
-                    first,
-                    format!("the keywords of this file look translated: {count} are not ASCII"),
-                )
-                .hint("page translators do this; copy the English original instead"),
-            );
-        }
-    }
-}
-
-/// The nearest keyword of any block, and where it belongs.
-fn nearest_elsewhere(word: &str) -> Option<(&'static str, String)> {
-    let all = || {
-        registry()
-            .iter()
-            .flat_map(|block| block.infos.iter().map(|info| (info.name, block.path)))
-    };
-    let name = suggest::nearest(word, all().map(|(name, _)| name))
-        .or_else(|| suggest::glued(word, all().map(|(name, _)| name)).map(|(name, _)| name))?;
-    let (_, path) = all().find(|(known, _)| *known == name)?;
-    Some((name, describe(path)))
 }
 
 fn feature_diagnostic(feature: &Feature, spans: &[Span], source: &Source) -> Diagnostic {

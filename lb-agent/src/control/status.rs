@@ -57,6 +57,26 @@ pub struct Instance {
     /// Other routers that were heard as MASTER while this one was. One that was heard lately is a
     /// split brain; an old entry is the trace of a takeover.
     pub rivals: Vec<Rival>,
+    /// What it tracks, in the order of the file.
+    #[serde(default)]
+    pub tracks: Vec<Track>,
+}
+
+/// Something that an instance tracks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Track {
+    /// `interface` or `script`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Absent while nothing is known of it, and when it cannot be tracked.
+    pub up: Option<bool>,
+    /// `up`, `down`, `unknown` (no result yet) or `disabled` (cannot be tracked).
+    pub state: String,
+    /// Configured weight; 0 makes a failure a fault.
+    pub weight: i32,
+    /// Whether the weight works the other way round.
+    pub reverse: bool,
 }
 
 /// Another router that claimed to be MASTER at the same time.

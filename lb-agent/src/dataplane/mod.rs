@@ -38,7 +38,7 @@ pub enum DataplaneError {
     )]
     NoObject,
     /// The object could not be loaded into the kernel.
-    #[error("cannot load the packet program: {0}")]
+    #[error("cannot load the packet program: {}", innermost(.0))]
     Load(#[from] aya::EbpfError),
     /// The kernel's verifier or program loader refused it.
     #[error("cannot load the packet program: {0}")]
@@ -85,6 +85,14 @@ pub enum DataplaneError {
         /// Its index.
         ifindex: u32,
     },
+}
+
+/// The kernel's word, without the layers around it that repeat one another.
+fn innermost(mut err: &dyn std::error::Error) -> String {
+    while let Some(source) = err.source() {
+        err = source;
+    }
+    err.to_string()
 }
 
 /// What the verifier said of the program.

@@ -168,3 +168,90 @@ fn is(error: &rtnetlink::Error, errno: nix::Error) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+    use crate::netlink::links::{self, LinkError};
+
+    /// Runs `test` in a thread with a network namespace of its own, where only `lo` exists.
+    fn in_new_namespace(test: impl AsyncFnOnce(Handle) + Send + 'static) {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: needs root (run: sudo -E cargo test -p lb-agent --lib netlink)");
+            return;
+        }
+        let thread = std::thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+                tokio::spawn(connection);
+                test(handle).await;
+            });
+        });
+        thread.join().unwrap();
+    }
+
+    fn shown() -> String {
+        let output = std::process::Command::new("ip")
+            .args(["-details", "-oneline", "-4", "address", "show", "dev", "lo"])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn vip() -> VirtualAddress {
+        VirtualAddress {
+            addr: Ipv4Addr::new(192, 0, 2, 100),
+            prefix_len: 24,
+            dev: None,
+            label: Some("lo:vip".to_owned()),
+            broadcast: Some(Ipv4Addr::new(192, 0, 2, 255)),
+            scope: 253,
+        }
+    }
+
+    #[test]
+    fn an_address_is_added_as_configured_and_removed_and_both_may_be_repeated() {
+        in_new_namespace(async |handle| {
+            for _ in 0..2 {
+                add(&handle, 1, &vip()).await.unwrap();
+            }
+            let text = shown();
+            for part in ["192.0.2.100/24", "brd 192.0.2.255", "scope link", "lo:vip"] {
+                assert!(text.contains(part), "{part} is not in {text}");
+            }
+            let held = list(&handle, 1).await.unwrap();
+            let expected = HeldAddress {
+                addr: vip().addr,
+                prefix_len: 24,
+                virtual_address: true,
+            };
+            assert_eq!(held, [expected]);
+            for _ in 0..2 {
+                remove(&handle, 1, &vip()).await.unwrap();
+            }
+            assert_eq!(list(&handle, 1).await.unwrap(), []);
+            remove(&handle, 999, &vip()).await.unwrap();
+            assert!(add(&handle, 999, &vip()).await.is_err());
+        });
+    }
+
+    #[test]
+    fn a_virtual_address_is_not_an_interfaces_own_and_an_unknown_name_is_answered_with_names() {
+        in_new_namespace(async |handle| {
+            add(&handle, 1, &vip()).await.unwrap();
+            let link = links::find(&handle, "lo").await.unwrap();
+            assert_eq!((link.ifindex, link.up, link.address), (1, false, None));
+            match links::find(&handle, "eth7").await {
+                Err(LinkError::NotFound { have, .. }) => assert!(have.contains(&"lo".to_owned())),
+                other => panic!("{other:?}"),
+            }
+        });
+    }
+}

@@ -15,6 +15,7 @@
 //!
 //! Timers are tokio's: up to 1 ms late, never early.
 
+use std::collections::BTreeMap;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -27,14 +28,16 @@ use tracing::{error, info, warn};
 
 use super::announce::Announcer;
 use super::election::PRIORITY_OWNER;
-use super::fsm::{Action, Input, Reason, State};
+use super::event::{Action, Input, Reason, State};
 use super::packet;
+use super::priority::Condition;
 use super::slot::Slot;
 use super::socket::{SocketError, VrrpSocket};
 use super::status::InstanceStatus;
 use super::time::Nanos;
-use crate::config::model::VrrpInstance;
+use crate::config::model::{Tracked, VrrpInstance};
 use crate::netlink::links::{self, LinkError};
+use crate::netlink::watch::{self, LinkEvent};
 
 /// Datagrams read from one interface before timers get their turn.
 pub const DRAIN_MAX: usize = 64;
@@ -80,6 +83,10 @@ pub struct Driver<H: Host> {
     slots: Vec<Slot>,
     ports: Vec<VrrpSocket>,
     rescan_at: Option<Nanos>,
+    /// Name and whether it carries traffic, of each interface by its index.
+    interfaces: BTreeMap<u32, (String, bool)>,
+    /// What is known of scripts, by their names.
+    scripts: BTreeMap<String, Condition>,
 }
 
 impl<H: Host> Driver<H> {
@@ -92,6 +99,8 @@ impl<H: Host> Driver<H> {
             slots: Vec::new(),
             ports: Vec::new(),
             rescan_at: None,
+            interfaces: BTreeMap::new(),
+            scripts: BTreeMap::new(),
         }
     }
 
@@ -134,18 +143,52 @@ impl<H: Host> Driver<H> {
     }
 
     /// An interface went up or down, appeared, vanished, or got another address.
-    pub async fn interface_changed(&mut self, ifindex: u32, up: bool) {
+    pub async fn interface_changed(&mut self, link: &LinkEvent) {
+        let up = link.up && link.present;
         for at in 0..self.slots.len() {
             let Some(slot) = self.slots.get(at) else {
                 continue;
             };
+            let matters = slot.config.track_primary || !link.present;
             match slot.ifindex {
-                Some(own) if own != ifindex => {}
-                Some(_) if !up => self.step(at, Input::InterfaceDown).await,
+                Some(own) if own != link.ifindex => {}
+                Some(_) if !up && matters => self.step(at, Input::InterfaceDown).await,
                 // Without an index it is waiting for any interface of its name to appear.
                 Some(_) | None => self.look_again(at).await,
             }
         }
+        for name in self.note_interface(link) {
+            let condition = self.condition_of(&Tracked::Interface(name.clone()));
+            self.observe(&Tracked::Interface(name), condition).await;
+        }
+        self.plan_rescan();
+    }
+
+    /// Events were lost: these are all interfaces there are.
+    pub async fn interfaces_listed(&mut self, links: &[LinkEvent]) {
+        let is_there = |ifindex: u32| links.iter().any(|link| link.ifindex == ifindex);
+        let gone: Vec<LinkEvent> = self
+            .interfaces
+            .iter()
+            .filter(|(ifindex, _)| !is_there(**ifindex))
+            .map(|(ifindex, (name, _))| LinkEvent {
+                ifindex: *ifindex,
+                name: name.clone(),
+                up: false,
+                present: false,
+                mac: None,
+            })
+            .collect();
+        for link in gone.iter().chain(links) {
+            self.interface_changed(link).await;
+        }
+    }
+
+    /// A `vrrp_script` has a result, or can have none.
+    pub async fn script_changed(&mut self, name: &str, condition: Condition) {
+        self.scripts.insert(name.to_owned(), condition);
+        self.observe(&Tracked::Script(name.to_owned()), condition)
+            .await;
         self.plan_rescan();
     }
 
@@ -163,6 +206,7 @@ impl<H: Host> Driver<H> {
         }
         self.slots.retain(|slot| instances.contains(&slot.config));
         let order: Vec<String> = instances.iter().map(|new| new.name.clone()).collect();
+        self.list_interfaces(&instances).await;
         for config in instances {
             if !self.slots.iter().any(|slot| slot.config == config) {
                 self.start(config).await;
@@ -192,10 +236,86 @@ impl<H: Host> Driver<H> {
             let name = &config.name;
             warn!("{name}: cannot remove what an earlier run may have left: {cause}");
         }
-        self.slots.push(Slot::new(config));
+        let mut slot = Slot::new(config);
+        for track in slot.config.tracks.clone() {
+            slot.observe(&track.what, self.condition_of(&track.what));
+        }
+        let verdict = slot.verdict();
+        self.slots.push(slot);
         let at = self.slots.len().saturating_sub(1);
         let source = self.usable(at).await;
+        self.step(at, Input::Tracks(verdict)).await;
         self.step(at, Input::Start { source }).await;
+    }
+
+    /// Looks at all interfaces, if any instance tracks one.
+    async fn list_interfaces(&mut self, instances: &[VrrpInstance]) {
+        let mut tracks = instances.iter().flat_map(|instance| &instance.tracks);
+        if !tracks.any(|track| matches!(track.what, Tracked::Interface(_))) {
+            return;
+        }
+        match watch::links(&self.netlink).await {
+            Ok(links) => {
+                self.interfaces.clear();
+                for link in &links {
+                    self.note_interface(link);
+                }
+            }
+            Err(cause) => warn!("{cause}; tracked interfaces may be taken for missing"),
+        }
+    }
+
+    /// Keeps what an event says; the names that may stand for something else from here on.
+    fn note_interface(&mut self, link: &LinkEvent) -> Vec<String> {
+        let now = (link.name.clone(), link.up);
+        let before = if link.present {
+            self.interfaces.insert(link.ifindex, now)
+        } else {
+            self.interfaces.remove(&link.ifindex)
+        };
+        let renamed = before
+            .map(|(name, _)| name)
+            .filter(|name| *name != link.name);
+        renamed.into_iter().chain([link.name.clone()]).collect()
+    }
+
+    /// An interface that is not there is down; a script without result is unknown.
+    fn condition_of(&self, what: &Tracked) -> Condition {
+        match what {
+            Tracked::Script(name) => self.scripts.get(name).copied().unwrap_or_default(),
+            Tracked::Interface(wanted) => {
+                let mut named = self.interfaces.values().filter(|(name, _)| name == wanted);
+                if named.any(|(_, up)| *up) {
+                    Condition::Up
+                } else {
+                    Condition::Down
+                }
+            }
+        }
+    }
+
+    /// Tells the instances that track `what` of its condition.
+    async fn observe(&mut self, what: &Tracked, condition: Condition) {
+        for at in 0..self.slots.len() {
+            let Some(slot) = self.slots.get_mut(at) else {
+                continue;
+            };
+            if slot.observe(what, condition) {
+                let verdict = slot.verdict();
+                let name = &slot.config.name;
+                let (kind, of) = match what {
+                    Tracked::Interface(of) => ("interface", of),
+                    Tracked::Script(of) => ("script", of),
+                };
+                match condition {
+                    Condition::Up => info!("{name}: tracked {kind} {of} is up"),
+                    Condition::Down => warn!("{name}: tracked {kind} {of} is down"),
+                    Condition::Disabled => warn!("{name}: {kind} {of} is not tracked"),
+                    Condition::Unknown => info!("{name}: tracked {kind} {of} has no result yet"),
+                }
+                self.step(at, Input::Tracks(verdict)).await;
+            }
+        }
     }
 
     /// Gives one input to an instance and performs the actions, and what follows from those.
@@ -232,6 +352,9 @@ impl<H: Host> Driver<H> {
                 if let Err(cause) = self.host.release(&slot.config).await {
                     error!("{name}: cannot release the addresses: {cause}");
                 }
+            }
+            Action::PriorityChanged { from, to } => {
+                info!("{name}: priority {from} -> {to}");
             }
             Action::StateChanged { from, to, reason } => {
                 slot.changed(from, to, reason);
@@ -309,6 +432,7 @@ impl<H: Host> Driver<H> {
     async fn usable(&mut self, at: usize) -> Option<IpAddr> {
         let config = &self.slots.get(at)?.config;
         let (interface, source) = (config.interface.clone(), config.source);
+        let tracked = config.track_primary;
         let group = config
             .unicast_peers
             .is_empty()
@@ -324,7 +448,7 @@ impl<H: Host> Driver<H> {
         self.sweep_ports();
         let usable = match found {
             Err(cause) => Err(cause.to_string()),
-            Ok(link) if !link.up => Err(format!("interface {interface} is down")),
+            Ok(link) if !link.up && tracked => Err(format!("interface {interface} is down")),
             Ok(link) => match source.or(link.address) {
                 None => Err(format!("interface {interface} has no IPv4 address")),
                 Some(source) => self
@@ -384,9 +508,9 @@ impl<H: Host> Driver<H> {
     }
 }
 
-/// FAULT without a timer means waiting for the interface.
+/// FAULT without a source means waiting for the interface.
 fn needs_look(slot: &Slot) -> bool {
-    let waiting = slot.fsm.state() == State::Fault && slot.fsm.poll_timeout().is_none();
+    let waiting = slot.fsm.state() == State::Fault && slot.fsm.source().is_none();
     slot.suspect || waiting
 }
 

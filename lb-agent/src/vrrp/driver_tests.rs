@@ -213,7 +213,16 @@ async fn run(
             event = driver.next_event() => driver.handle(event).await,
             order = inbox.recv() => match order {
                 Some(Order::Reconfigure(instances)) => driver.reconfigure(instances).await,
-                Some(Order::InterfaceChanged(up)) => driver.interface_changed(ifindex, up).await,
+                Some(Order::InterfaceChanged(up)) => {
+                    let link = LinkEvent {
+                        ifindex,
+                        name: "e0".to_owned(),
+                        up,
+                        present: true,
+                        mac: None,
+                    };
+                    driver.interface_changed(&link).await;
+                }
                 Some(Order::Break) => driver.host().broken = true,
                 Some(Order::Crash) => return,
                 None => break,
@@ -251,6 +260,8 @@ fn instance(version: VrrpVersion, priority: u8) -> VrrpInstance {
             broadcast: None,
             scope: 0,
         }],
+        track_primary: true,
+        tracks: Vec::new(),
     }
 }
 

@@ -17,13 +17,14 @@
 //!    └── from any state by Shutdown
 //! ```
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::election::{self, Outcome, PRIORITY_OWNER, PRIORITY_RELEASE};
+use super::event::{Action, Input, Reason, State};
+use super::priority::{Standing, Verdict};
 use super::time::Nanos;
 use crate::config::model::VrrpVersion;
 
@@ -55,123 +56,15 @@ pub struct Settings {
     pub preempt: bool,
 }
 
-/// State as users and scripts know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum State {
-    /// Not started, or stopped.
-    Init,
-    /// Listening.
-    Backup,
-    /// Holding the addresses and forwarding.
-    Master,
-    /// Unable to be MASTER.
-    Fault,
-}
-
-/// What happens to an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Input {
-    /// Begin; `source` is the address to send from, absent when the interface is unusable.
-    Start {
-        /// Own address on the wire.
-        source: Option<IpAddr>,
-    },
-    /// An advert of this virtual router passed every check.
-    Advert {
-        /// Who sent it.
-        src: IpAddr,
-        /// Its priority.
-        priority: u8,
-        /// Its interval.
-        interval: Duration,
-    },
-    /// The moment of `poll_timeout` has come.
-    Timer,
-    /// The interface works, or its address changed.
-    InterfaceUp {
-        /// Own address on the wire.
-        source: IpAddr,
-    },
-    /// The interface is down, gone or without an address.
-    InterfaceDown,
-    /// A `Claim` could not be performed.
-    ClaimFailed,
-    /// Stop for good.
-    Shutdown,
-}
-
-/// What the driver has to do, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Send one advert (to every peer when unicast).
-    SendAdvert {
-        /// Its priority.
-        priority: u8,
-    },
-    /// Attach the packet program and add the addresses.
-    Claim,
-    /// A round of gratuitous ARP for every address.
-    Announce,
-    /// Remove the addresses and detach the program.
-    Release,
-    /// Tell the world.
-    StateChanged {
-        /// State before.
-        from: State,
-        /// State from here on.
-        to: State,
-        /// Why.
-        reason: Reason,
-    },
-}
-
-/// Why a state changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// The instance was started.
-    Started,
-    /// Priority 255: the addresses are its own.
-    Owner,
-    /// No advert was heard for the master down interval.
-    Silence,
-    /// The MASTER gave its role up with priority 0.
-    MasterReleased,
-    /// Only a MASTER of lower priority was heard.
-    Preempted,
-    /// A MASTER of higher priority was heard.
-    HigherPriority {
-        /// Who.
-        src: IpAddr,
-        /// Its priority.
-        priority: u8,
-    },
-    /// A MASTER of equal priority and higher address was heard.
-    HigherAddress {
-        /// Who.
-        src: IpAddr,
-    },
-    /// This process did not run for so long that the peers must have elected another MASTER.
-    Overslept,
-    /// The interface cannot be used.
-    InterfaceDown,
-    /// The interface can be used again.
-    InterfaceUp,
-    /// The addresses or the packet program could not be claimed.
-    ClaimFailed,
-    /// The pause after a failed claim is over.
-    Retry,
-    /// The agent stops the instance.
-    Stopped,
-}
-
 /// One VRRP instance.
 #[derive(Clone, Debug)]
 pub struct Instance {
     settings: Settings,
+    /// The priority it elects with: the configured one and what tracking adds.
+    priority: u8,
+    standing: Standing,
+    /// Between `Start` and `Shutdown`.
+    running: bool,
     source: Option<IpAddr>,
     /// RFC 9568 §6.1 `Active_Adver_Interval`: the MASTER's interval; our own in version 2.
     master_interval: Duration,
@@ -213,6 +106,9 @@ impl Instance {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
+            priority: settings.priority,
+            standing: Standing::Ready,
+            running: false,
             source: None,
             master_interval: settings.interval,
             claim_failures: 0,
@@ -232,7 +128,7 @@ impl Instance {
 
     /// The priority it elects with.
     pub fn priority(&self) -> u8 {
-        self.settings.priority
+        self.priority
     }
 
     /// Own address on the wire, while the interface has one.
@@ -256,7 +152,11 @@ impl Instance {
 
     /// Takes one input and appends what has to be done about it.
     pub fn handle(&mut self, now: Nanos, input: Input, out: &mut Vec<Action>) {
-        let leaving = matches!(input, Input::Shutdown | Input::InterfaceDown);
+        let leaving = match input {
+            Input::Shutdown | Input::InterfaceDown => true,
+            Input::Tracks(verdict) => verdict.standing == Standing::Failed,
+            _ => false,
+        };
         if !leaving && self.master_overslept(now) {
             self.step_down(now, Reason::Overslept, out);
         }
@@ -268,24 +168,80 @@ impl Instance {
                 interval,
             } => self.advert(now, src, priority, interval, out),
             Input::Timer => self.timer(now, out),
-            Input::InterfaceUp { source } => self.interface_up(now, source, out),
-            Input::InterfaceDown => self.interface_down(out),
+            Input::InterfaceUp { source } => {
+                self.source = Some(source);
+                self.settle(now, Reason::InterfaceUp, out);
+            }
+            Input::InterfaceDown => {
+                if self.running {
+                    self.source = None;
+                    self.settle(now, Reason::InterfaceDown, out);
+                }
+            }
+            Input::Tracks(verdict) => self.tracks(now, verdict, out),
             Input::ClaimFailed => self.claim_failed(now, out),
             Input::Shutdown => self.shutdown(out),
         }
     }
 
     fn start(&mut self, now: Nanos, source: Option<IpAddr>, out: &mut Vec<Action>) {
-        if !matches!(self.phase, Phase::Init) {
+        if self.running {
             return;
         }
+        self.running = true;
         self.source = source;
         self.claim_failures = 0;
-        if source.is_some() {
-            self.enter(now, Reason::Started, out);
-        } else {
-            self.change(Phase::Fault { retry_at: None }, Reason::InterfaceDown, out);
+        self.settle(now, Reason::Started, out);
+    }
+
+    /// Enters or leaves FAULT as interface and tracks allow; `well` is the reason for leaving.
+    ///
+    /// KEEPALIVED: an instance whose tracked script has no result yet stays in INIT, and one that
+    /// leaves FAULT listens first.
+    fn settle(&mut self, now: Nanos, well: Reason, out: &mut Vec<Action>) {
+        if !self.running {
+            return;
         }
+        let trouble = if self.source.is_none() {
+            Some(Reason::InterfaceDown)
+        } else {
+            (self.standing == Standing::Failed).then_some(Reason::TrackFailed)
+        };
+        let pending = self.standing == Standing::Pending;
+        let fault = Phase::Fault { retry_at: None };
+        match (self.phase, trouble) {
+            (Phase::Init | Phase::Fault { retry_at: None }, None) if !pending => {
+                self.enter(now, well, out);
+            }
+            (Phase::Fault { .. }, Some(_)) => self.phase = fault,
+            (Phase::Init | Phase::Backup { .. }, Some(reason)) => self.change(fault, reason, out),
+            (Phase::Master { .. }, Some(reason)) => {
+                resign(out);
+                self.change(fault, reason, out);
+            }
+            (_, None) => {}
+        }
+    }
+
+    fn tracks(&mut self, now: Nanos, verdict: Verdict, out: &mut Vec<Action>) {
+        self.set_priority(verdict.priority, out);
+        self.standing = verdict.standing;
+        self.settle(now, Reason::TracksReady, out);
+    }
+
+    /// KEEPALIVED: adverts carry the new priority from the next one on; the running down timer of
+    /// a BACKUP moves by the difference of the skews.
+    fn set_priority(&mut self, priority: u8, out: &mut Vec<Action>) {
+        if priority == self.priority {
+            return;
+        }
+        let (from, before) = (self.priority, self.skew());
+        self.priority = priority;
+        let after = self.skew();
+        if let Phase::Backup { down_at, .. } = &mut self.phase {
+            *down_at = *down_at + after.saturating_sub(before) - before.saturating_sub(after);
+        }
+        out.push(Action::PriorityChanged { from, to: priority });
     }
 
     /// RFC 9568 §6.4.1: the owner is MASTER at once, everyone else listens first.
@@ -325,7 +281,7 @@ impl Instance {
                 down_at: now + self.skew(),
                 waiting: Waiting::Release,
             }
-        } else if !self.settings.preempt || priority >= self.settings.priority {
+        } else if !self.settings.preempt || priority >= self.priority {
             self.learn(interval);
             Phase::Backup {
                 down_at: now + self.down_interval(),
@@ -352,7 +308,7 @@ impl Instance {
             self.answer(now, out);
             return;
         }
-        let own = (self.settings.priority, self.source);
+        let own = (self.priority, self.source);
         let reason = match election::contest(own, (priority, src)) {
             Outcome::YieldToPriority => Reason::HigherPriority { src, priority },
             Outcome::YieldToAddress => Reason::HigherAddress { src },
@@ -368,7 +324,7 @@ impl Instance {
         // there was a second MASTER: it then repeats its gratuitous ARP, and clients that learned
         // our link address find it. KEEPALIVED: `vrrp_higher_prio_send_advert`, off by default.
         out.push(Action::SendAdvert {
-            priority: self.settings.priority,
+            priority: self.priority,
         });
         self.listen(now, reason, out);
     }
@@ -462,33 +418,6 @@ impl Instance {
         }
     }
 
-    fn interface_up(&mut self, now: Nanos, source: IpAddr, out: &mut Vec<Action>) {
-        match self.phase {
-            Phase::Init => {}
-            Phase::Fault { retry_at: None } => {
-                self.source = Some(source);
-                self.enter(now, Reason::InterfaceUp, out);
-            }
-            Phase::Backup { .. } | Phase::Master { .. } | Phase::Fault { .. } => {
-                self.source = Some(source);
-            }
-        }
-    }
-
-    fn interface_down(&mut self, out: &mut Vec<Action>) {
-        let phase = Phase::Fault { retry_at: None };
-        match self.phase {
-            Phase::Init => return,
-            Phase::Fault { .. } => self.phase = phase,
-            Phase::Backup { .. } => self.change(phase, Reason::InterfaceDown, out),
-            Phase::Master { .. } => {
-                self.resign(out);
-                self.change(phase, Reason::InterfaceDown, out);
-            }
-        }
-        self.source = None;
-    }
-
     /// A MASTER that cannot forward must not be MASTER: hand over, and try again much later.
     fn claim_failed(&mut self, now: Nanos, out: &mut Vec<Action>) {
         if !matches!(self.phase, Phase::Master { .. }) {
@@ -496,28 +425,22 @@ impl Instance {
         }
         let pause = CLAIM_RETRY_AFTER * (1 << self.claim_failures.min(CLAIM_RETRY_DOUBLINGS));
         self.claim_failures = self.claim_failures.saturating_add(1);
-        self.resign(out);
+        resign(out);
         let retry_at = Some(now + pause);
         self.change(Phase::Fault { retry_at }, Reason::ClaimFailed, out);
     }
 
     fn shutdown(&mut self, out: &mut Vec<Action>) {
         match self.phase {
-            Phase::Init => return,
-            Phase::Master { .. } => self.resign(out),
+            Phase::Init => {
+                self.running = false;
+                return;
+            }
+            Phase::Master { .. } => resign(out),
             Phase::Backup { .. } | Phase::Fault { .. } => {}
         }
+        self.running = false;
         self.change(Phase::Init, Reason::Stopped, out);
-    }
-
-    /// The reverse of a takeover: addresses and program first, the word to the peers last, so
-    /// that nobody claims an address which this host still holds.
-    fn resign(&self, out: &mut Vec<Action>) {
-        out.push(Action::Release);
-        out.push(Action::SendAdvert {
-            priority: PRIORITY_RELEASE,
-        });
-        debug_assert!(matches!(self.phase, Phase::Master { .. }));
     }
 
     fn step_down(&mut self, now: Nanos, reason: Reason, out: &mut Vec<Action>) {
@@ -537,7 +460,7 @@ impl Instance {
         };
         out.extend([
             Action::SendAdvert {
-                priority: self.settings.priority,
+                priority: self.priority,
             },
             Action::Claim,
             Action::Announce,
@@ -578,7 +501,7 @@ impl Instance {
             *sent_at = now;
         }
         out.push(Action::SendAdvert {
-            priority: self.settings.priority,
+            priority: self.priority,
         });
     }
 
@@ -588,12 +511,9 @@ impl Instance {
             return false;
         };
         let Settings {
-            version,
-            priority,
-            interval,
-            ..
+            version, interval, ..
         } = self.settings;
-        now.since(sent_at) > election::down_interval(version, priority, interval)
+        now.since(sent_at) > election::down_interval(version, self.priority, interval)
     }
 
     /// RFC 9568 §6.4.2: version 3 follows the MASTER's interval. Zero is not an interval.
@@ -604,60 +524,21 @@ impl Instance {
     }
 
     fn skew(&self) -> Duration {
-        let Settings {
-            version, priority, ..
-        } = self.settings;
-        election::skew(version, priority, self.master_interval)
+        election::skew(self.settings.version, self.priority, self.master_interval)
     }
 
     fn down_interval(&self) -> Duration {
-        let Settings {
-            version, priority, ..
-        } = self.settings;
-        election::down_interval(version, priority, self.master_interval)
+        election::down_interval(self.settings.version, self.priority, self.master_interval)
     }
 }
 
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Init => "INIT",
-            Self::Backup => "BACKUP",
-            Self::Master => "MASTER",
-            Self::Fault => "FAULT",
-        })
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Started => f.write_str("started"),
-            Self::Owner => f.write_str("it owns the addresses (priority 255)"),
-            Self::Silence => f.write_str("no advert within the master down interval"),
-            Self::MasterReleased => f.write_str("the MASTER gave its role up"),
-            Self::Preempted => f.write_str("the MASTER has a lower priority"),
-            Self::HigherPriority { src, priority } => {
-                write!(f, "{src} is MASTER with the higher priority {priority}")
-            }
-            Self::HigherAddress { src } => {
-                write!(
-                    f,
-                    "{src} is MASTER with the same priority and the higher address"
-                )
-            }
-            Self::Overslept => f.write_str(
-                "this process did not run for longer than the peers wait, so one of them took over",
-            ),
-            Self::InterfaceDown => {
-                f.write_str("its interface is down, gone or without an IPv4 address")
-            }
-            Self::InterfaceUp => f.write_str("its interface is back"),
-            Self::ClaimFailed => f.write_str("addresses or packet program could not be claimed"),
-            Self::Retry => f.write_str("the pause after the failed claim is over"),
-            Self::Stopped => f.write_str("stopped"),
-        }
-    }
+/// The reverse of a takeover: addresses and program first, the word to the peers last, so that
+/// nobody claims an address which this host still holds.
+fn resign(out: &mut Vec<Action>) {
+    out.push(Action::Release);
+    out.push(Action::SendAdvert {
+        priority: PRIORITY_RELEASE,
+    });
 }
 
 #[cfg(test)]

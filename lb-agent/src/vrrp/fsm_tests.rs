@@ -397,6 +397,111 @@ fn inputs_and_actions_survive_a_recording() {
     );
 }
 
+fn tracks(priority: u8, standing: Standing) -> Input {
+    Input::Tracks(Verdict { priority, standing })
+}
+
+fn priority_change(from: u8, to: u8) -> Action {
+    Action::PriorityChanged { from, to }
+}
+
+#[test]
+fn keepalived_a_backups_timer_moves_by_the_difference_of_the_skews() {
+    let mut bench = Bench::backup(VrrpVersion::V2, 100);
+    bench.wait_ms(3000);
+    assert_eq!(bench.due_in().as_micros(), 609_375);
+    let raised = bench.give(tracks(150, Standing::Ready));
+    assert_eq!(raised, [priority_change(100, 150)]);
+    assert_eq!(bench.due_in().as_micros(), 414_062);
+    bench.give(tracks(100, Standing::Ready));
+    assert_eq!(bench.due_in().as_micros(), 609_375);
+    assert_eq!(bench.give(tracks(100, Standing::Ready)), []);
+}
+
+#[test]
+fn a_backup_whose_timer_moves_into_the_past_claims_at_the_next_timer() {
+    let mut bench = Bench::backup(VrrpVersion::V2, 1);
+    bench.wait_ms(3900);
+    bench.give(tracks(254, Standing::Ready));
+    assert_eq!(bench.due_in(), Duration::ZERO);
+    assert_eq!(bench.give(Input::Timer).first(), Some(&advert(254)));
+}
+
+#[test]
+fn keepalived_a_masters_next_advert_carries_the_new_priority_and_not_before_its_time() {
+    let mut bench = Bench::master(100);
+    bench.wait_ms(300);
+    let lowered = bench.give(tracks(98, Standing::Ready));
+    assert_eq!(lowered, [priority_change(100, 98)]);
+    assert_eq!(bench.due_in(), Duration::from_millis(700));
+    assert_eq!(bench.run_to_timeout(), [advert(98)]);
+    let reason = Reason::HigherPriority {
+        src: LOWER,
+        priority: 99,
+    };
+    assert_eq!(
+        bench.hear(LOWER, 99).last(),
+        Some(&change(State::Master, State::Backup, reason))
+    );
+}
+
+#[test]
+fn keepalived_a_failed_track_without_weight_is_a_fault_until_it_is_good() {
+    let mut bench = Bench::master(100);
+    assert_eq!(
+        bench.give(tracks(100, Standing::Failed)),
+        [
+            Action::Release,
+            advert(0),
+            change(State::Master, State::Fault, Reason::TrackFailed)
+        ]
+    );
+    assert_eq!(bench.fsm.poll_timeout(), None);
+    assert_eq!(bench.give(Input::InterfaceUp { source: OWN }), []);
+    assert_eq!(
+        bench.give(tracks(100, Standing::Ready)),
+        [change(State::Fault, State::Backup, Reason::TracksReady)]
+    );
+    assert_eq!(bench.due_in().as_micros(), 3_609_375);
+}
+
+#[test]
+fn keepalived_an_instance_waits_in_init_for_the_first_results_of_its_scripts() {
+    let mut bench = Bench {
+        fsm: Instance::new(settings(VrrpVersion::V2, 100)),
+        now: Nanos::new(0),
+    };
+    assert_eq!(bench.give(tracks(100, Standing::Pending)), []);
+    assert_eq!(bench.give(Input::Start { source: Some(OWN) }), []);
+    assert_eq!(bench.fsm.state(), State::Init);
+    assert_eq!(bench.hear(LOWER, 1), []);
+    let ready = bench.give(tracks(100, Standing::Ready));
+    assert_eq!(
+        ready,
+        [change(State::Init, State::Backup, Reason::TracksReady)]
+    );
+}
+
+#[test]
+fn a_fault_ends_only_when_interface_and_tracks_are_good() {
+    let mut bench = Bench::master(100);
+    bench.give(Input::InterfaceDown);
+    assert_eq!(bench.give(tracks(100, Standing::Failed)), []);
+    assert_eq!(bench.give(Input::InterfaceUp { source: OWN }), []);
+    assert_eq!(bench.fsm.state(), State::Fault);
+    bench.give(tracks(100, Standing::Ready));
+    assert_eq!(bench.fsm.state(), State::Backup);
+}
+
+#[test]
+fn an_owner_can_be_in_fault_and_is_master_at_once_afterwards() {
+    let (mut bench, _) = Bench::started(settings(VrrpVersion::V2, 255));
+    bench.give(tracks(255, Standing::Failed));
+    assert_eq!(bench.fsm.state(), State::Fault);
+    bench.give(tracks(255, Standing::Ready));
+    assert_eq!(bench.fsm.state(), State::Master);
+}
+
 fn any_input() -> impl Strategy<Value = Input> {
     let source = prop_oneof![Just(OWN), Just(HIGHER), Just(LOWER)];
     let advert =
@@ -412,6 +517,14 @@ fn any_input() -> impl Strategy<Value = Input> {
         2 => source.prop_map(|source| Input::InterfaceUp { source }),
         1 => Just(Input::InterfaceDown),
         1 => Just(Input::ClaimFailed),
+        3 => (1u8..=254, 0..3).prop_map(|(priority, standing)| Input::Tracks(Verdict {
+            priority,
+            standing: match standing {
+                0 => Standing::Ready,
+                1 => Standing::Pending,
+                _ => Standing::Failed,
+            },
+        })),
         1 => Just(Input::Shutdown),
     ]
 }
@@ -444,6 +557,7 @@ proptest! {
                 _ => now + Duration::from_nanos(ms * MS),
             };
             let mut out = Vec::new();
+            let priority = fsm.priority();
             fsm.handle(now, input, &mut out);
             for action in out {
                 match action {
@@ -454,6 +568,9 @@ proptest! {
                         prop_assert_eq!(from, state);
                         prop_assert_ne!(from, to);
                         state = to;
+                    }
+                    Action::PriorityChanged { from, to } => {
+                        prop_assert_eq!((from, to), (priority, fsm.priority()));
                     }
                     Action::SendAdvert { .. } => {}
                 }

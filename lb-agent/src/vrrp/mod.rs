@@ -10,11 +10,14 @@
 //!          SendAdvert ─▸ packet::encode ─▸ socket ◂─────────────────────────┤
 //!          Claim, Release ─▸ Host (packet program, addresses) ◂─────────────┤
 //!          Announce ─▸ announce (gratuitous ARP) ◂──────────────────────────┤
+//!  tracked interfaces, scripts ─▸ priority::judge ─▸ driver ─▸ Input::Tracks
 //!          StateChanged ─▸ Host, log ◂──────────────────────────────────────┘
 //! ```
 //!
 //! - [`time`]: a moment on the agent's clock, in nanoseconds.
 //! - [`election`]: who wins, and how long a BACKUP waits. Pure.
+//! - [`priority`]: what tracking makes of a priority. Pure.
+//! - [`event`]: what a state machine is told and what it asks for.
 //! - [`fsm`]: the state machine of one instance. Pure: no socket, no clock.
 //! - [`packet`]: adverts of version 2 and 3 as bytes. Pure.
 //! - [`counters`]: the closed table of what can happen to an advert.
@@ -40,8 +43,10 @@ pub mod announce;
 pub mod counters;
 pub mod driver;
 pub mod election;
+pub mod event;
 pub mod fsm;
 pub mod packet;
+pub mod priority;
 mod slot;
 pub mod socket;
 pub mod status;

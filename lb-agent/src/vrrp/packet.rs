@@ -120,11 +120,11 @@ pub struct Peek {
 pub fn encode(advert: &Advert) -> Vec<u8> {
     let mut message = Vec::with_capacity(DATAGRAM_MAX);
     let count = advert.addresses.len().min(ADDRESSES_MAX) as u8;
-    let (version, [b4, b5]) = match advert.version {
-        VrrpVersion::V2 => (2u8, [auth_type(&advert.auth), seconds(advert.interval)]),
-        VrrpVersion::V3 => (3u8, centiseconds(advert.interval).to_be_bytes()),
+    let [b4, b5] = match advert.version {
+        VrrpVersion::V2 => [auth_type(&advert.auth), seconds(advert.interval)],
+        VrrpVersion::V3 => centiseconds(advert.interval).to_be_bytes(),
     };
-    let kind = version << 4 | TYPE_ADVERTISEMENT;
+    let kind = number(advert.version) << 4 | TYPE_ADVERTISEMENT;
     message.extend([kind, advert.vrid, advert.priority, count, b4, b5, 0, 0]);
     for address in advert.addresses.iter().take(ADDRESSES_MAX) {
         message.extend(address.octets());
@@ -166,12 +166,8 @@ pub fn decode(datagram: &[u8], accept: &Accept<'_>) -> Result<Received, Counter>
     if ip.ttl != TTL {
         return Err(Counter::IpTtlErr);
     }
-    let version = match kind >> 4 {
-        2 => VrrpVersion::V2,
-        3 => VrrpVersion::V3,
-        _ => return Err(Counter::VersErr),
-    };
-    if version != accept.version {
+    let version = accept.version;
+    if kind >> 4 != number(version) {
         return Err(Counter::VersErr);
     }
     if vrid != accept.vrid {
@@ -208,12 +204,8 @@ pub fn decode(datagram: &[u8], accept: &Accept<'_>) -> Result<Received, Counter>
     if accept.own == Some(ip.src) {
         return Err(Counter::OwnAddrErr);
     }
-    let addresses: Vec<Ipv4Addr> = list
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|octets| Ipv4Addr::from(*octets))
-        .collect();
+    let (list, _) = list.as_chunks::<4>();
+    let addresses: Vec<Ipv4Addr> = list.iter().map(|octets| (*octets).into()).collect();
     Ok(Received {
         message_only_checksum,
         addresses_differ: !same_set(&addresses, accept.addresses),
@@ -299,6 +291,13 @@ fn check_sum(version: VrrpVersion, ip: &IpHeader, message: &[u8]) -> Result<bool
         Ok(version == VrrpVersion::V3)
     } else {
         Err(Counter::ChkErr)
+    }
+}
+
+fn number(version: VrrpVersion) -> u8 {
+    match version {
+        VrrpVersion::V2 => 2,
+        VrrpVersion::V3 => 3,
     }
 }
 

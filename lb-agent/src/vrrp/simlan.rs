@@ -13,7 +13,9 @@ use std::time::Duration;
 use expect_test::expect;
 
 use super::election::down_interval;
-use super::fsm::{Action, Input, Instance, Settings, State};
+use super::event::{Action, Input, State};
+use super::fsm::{Instance, Settings};
+use super::priority::{Standing, Verdict};
 use super::time::Nanos;
 use crate::config::model::VrrpVersion;
 
@@ -210,7 +212,7 @@ impl Lan {
     /// Runs until someone takes over; how long that took.
     fn takeover(&mut self) -> Duration {
         let (start, before) = (self.now, self.takeovers.len());
-        let end = start + Duration::from_secs(600);
+        let end = start + Duration::from_mins(10);
         while self.takeovers.len() == before {
             assert!(self.step(end), "no one took over");
         }
@@ -239,7 +241,7 @@ impl Lan {
     /// One bad thing.
     fn disturb(&mut self) {
         let at = self.rng.usize(0..self.routers.len());
-        match self.rng.u8(0..8) {
+        match self.rng.u8(0..10) {
             0 => self.crash(at),
             1 => self.stop(at),
             2 | 3 => self.start(at),
@@ -249,6 +251,11 @@ impl Lan {
                 self.routers[at].stalled_until = self.now + stall;
             }
             6 => self.give(at, Input::InterfaceDown),
+            7 => {
+                let priority = self.rng.u8(1..=254);
+                self.tracks(at, priority, Standing::Ready);
+            }
+            8 => self.tracks(at, self.routers[at].settings.priority, Standing::Failed),
             _ => {
                 let source = self.routers[at].address;
                 self.give(at, Input::InterfaceUp { source });
@@ -267,7 +274,15 @@ impl Lan {
                 self.give(at, advert);
             }
             self.give(at, Input::InterfaceUp { source });
+            self.tracks(at, self.routers[at].settings.priority, Standing::Ready);
         }
+    }
+
+    /// What is tracked comes to this. An owner's priority stays.
+    fn tracks(&mut self, at: usize, priority: u8, standing: Standing) {
+        let own = self.routers[at].settings.priority;
+        let priority = if own == 255 { own } else { priority };
+        self.give(at, Input::Tracks(Verdict { priority, standing }));
     }
 
     fn down(&self, at: usize) -> Duration {
@@ -306,7 +321,7 @@ fn settings(version: VrrpVersion, priority: u8, interval: Duration) -> Settings 
 /// 2–7 routers of one version and interval; priorities may collide, one may own the addresses.
 fn random_routers(rng: &mut fastrand::Rng, preempt: bool) -> Vec<Settings> {
     let (version, interval) = match rng.u8(0..4) {
-        0 => (VrrpVersion::V2, 1000 * MS.as_millis() as u64),
+        0 => (VrrpVersion::V2, 1000),
         1 => (VrrpVersion::V2, 3000),
         2 => (VrrpVersion::V3, 100),
         _ => (VrrpVersion::V3, 1000),
@@ -359,14 +374,14 @@ fn after_any_disturbance_the_strongest_becomes_the_one_master_and_stays_it() {
         let mut lan = chaos(seed, true);
         lan.heal();
         lan.run_for(lan.longest_down() * 2 + Duration::from_secs(1));
-        let strongest = lan.strongest();
-        assert_eq!(lan.masters(), [strongest], "{lan:#?}");
-        let before = lan.takeovers.len();
+        // Of several with the highest priority the one that is MASTER stays it: a BACKUP does not
+        // preempt its equal, and addresses decide between MASTERs only.
+        let highest = lan.routers[lan.strongest()].settings.priority;
+        let (masters, before) = (lan.masters(), lan.takeovers.len());
+        let priorities = masters.iter().map(|at| lan.routers[*at].settings.priority);
+        assert_eq!(priorities.collect::<Vec<_>>(), [highest], "{lan:#?}");
         lan.run_for(lan.routers[0].settings.interval * 50);
-        assert_eq!(
-            (lan.masters(), lan.takeovers.len()),
-            (vec![strongest], before)
-        );
+        assert_eq!((lan.masters(), lan.takeovers.len()), (masters, before));
     });
 }
 
@@ -455,6 +470,41 @@ fn a_stalled_master_never_overlaps_its_successor_once_it_runs_again() {
     assert_eq!(lan.masters(), [0], "and preempts by the rules");
 }
 
+/// Pairs of the tutorials: nginx dies on the MASTER, whose script then fails.
+#[test]
+fn a_failed_script_moves_the_role_when_its_weight_bridges_the_distance_or_it_has_none() {
+    for (master, backup, weight, moves) in [
+        (100, 90, 2, false),
+        (100, 90, 3, false),
+        (100, 98, 3, true),
+        (100, 99, 2, true),
+        (150, 90, 60, false),
+        (150, 90, 61, true),
+    ] {
+        let router = |priority| settings(VrrpVersion::V2, priority, Duration::from_secs(1));
+        let mut lan = Lan::new(0, &[router(master), router(backup)]);
+        lan.start_all();
+        for (at, base) in [master, backup].into_iter().enumerate() {
+            lan.tracks(at, base + weight, Standing::Ready);
+        }
+        lan.run_for(Duration::from_secs(20));
+        assert_eq!(lan.masters(), [0]);
+        lan.tracks(0, master, Standing::Ready);
+        lan.run_for(Duration::from_secs(20));
+        let holder = usize::from(moves);
+        assert_eq!(lan.masters(), [holder], "{master} {backup} {weight}");
+        lan.tracks(0, master + weight, Standing::Ready);
+        lan.run_for(Duration::from_secs(20));
+        assert_eq!(lan.masters(), [0], "nginx is back");
+
+        // Without weight it moves in any case, after the skew.
+        lan.tracks(0, master, Standing::Failed);
+        let skew = super::election::skew(VrrpVersion::V2, backup + weight, Duration::from_secs(1));
+        assert_eq!(lan.takeover(), skew);
+        assert_eq!(lan.masters(), [1]);
+    }
+}
+
 /// Milliseconds from an event to the next MASTER, by simulated clock on a perfect link.
 #[test]
 fn takeover_table() {
@@ -477,7 +527,7 @@ fn takeover_table() {
             );
         }
     }
-    expect![[r#"
+    expect![[r"
         version interval priority | starts alone  crash, latest  crash, earliest  stopped  preempts
         V2         1000        1 |     3996.094       3996.094         2996.094  996.094         -
         V2         1000      100 |     3609.375       3609.375         2609.375  609.375  3609.375
@@ -499,7 +549,7 @@ fn takeover_table() {
         V3         1000      100 |     3609.375       3609.375         2609.375  609.375  3609.375
         V3         1000      150 |     3414.062       3414.062         2414.063  414.062  3414.062
         V3         1000      254 |     3007.812       3007.812         2007.813    7.812  3007.812
-    "#]]
+    "]]
     .assert_eq(&table);
 }
 
@@ -525,7 +575,7 @@ fn takeover_row(table: &mut String, version: VrrpVersion, interval: Duration, pr
         lan.takeover()
     };
     let before_advert = {
-        let mut lan = with_master(interval - Duration::from_nanos(1));
+        let mut lan = with_master(interval.saturating_sub(Duration::from_nanos(1)));
         lan.crash(0);
         lan.takeover()
     };

@@ -11,10 +11,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use tracing::{info, warn};
 
 use super::counters::{Counter, Counters};
-use super::fsm::{Input, Instance, Reason, Settings, State};
+use super::event::{Input, Reason, State};
+use super::fsm::{Instance, Settings};
 use super::packet::{self, Accept, Advert};
-use super::status::{InstanceStatus, RIVALS_MAX, Rival, unix_ms};
-use crate::config::model::VrrpInstance;
+use super::priority::{self, Condition, Verdict};
+use super::status::{InstanceStatus, RIVALS_MAX, Rival, TrackStatus, unix_ms};
+use crate::config::model::{Tracked, VrrpInstance};
 
 /// A configured instance, its state machine and its books.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(super) struct Slot {
     pub(super) suspect: bool,
     /// Last complaint about its interface, not to be repeated.
     pub(super) complaint: Option<String>,
+    /// What is known of each of the configuration's tracks, in their order.
+    conditions: Vec<Condition>,
     addresses: Vec<Ipv4Addr>,
     counters: Counters,
     logged: BTreeSet<Counter>,
@@ -45,6 +49,7 @@ impl Slot {
         };
         Self {
             fsm: Instance::new(settings),
+            conditions: vec![Condition::Unknown; config.tracks.len()],
             addresses: config.vips.iter().map(|vip| vip.addr).collect(),
             config,
             ifindex: None,
@@ -56,6 +61,27 @@ impl Slot {
             rivals: Vec::new(),
             since_unix_ms: unix_ms(),
         }
+    }
+
+    /// Notes what is known of `what`; true if this instance tracks it and did not know.
+    pub(super) fn observe(&mut self, what: &Tracked, condition: Condition) -> bool {
+        let mut news = false;
+        for (track, known) in self.config.tracks.iter().zip(&mut self.conditions) {
+            if track.what == *what && *known != condition {
+                *known = condition;
+                news = true;
+            }
+        }
+        news
+    }
+
+    /// What all tracks come to.
+    pub(super) fn verdict(&self) -> Verdict {
+        let conditions = self.conditions.iter().copied();
+        priority::judge(
+            self.config.priority,
+            self.config.tracks.iter().zip(conditions),
+        )
     }
 
     /// Counts a datagram for this instance; the input it makes when it is believed.
@@ -142,6 +168,9 @@ impl Slot {
         if from == State::Master {
             self.counters.bump(Counter::ReleaseMaster);
         }
+        if let Reason::HigherPriority { src, .. } | Reason::HigherAddress { src } = reason {
+            self.master = Some(src);
+        }
         let name = &self.config.name;
         match to {
             State::Fault => warn!("{name}: {from} -> {to}: {reason}"),
@@ -165,6 +194,16 @@ impl Slot {
             since_unix_ms: self.since_unix_ms,
             counters: self.counters.clone(),
             rivals: self.rivals.clone(),
+            tracks: self
+                .config
+                .tracks
+                .iter()
+                .zip(&self.conditions)
+                .map(|(track, condition)| TrackStatus {
+                    track: track.clone(),
+                    condition: *condition,
+                })
+                .collect(),
         }
     }
 

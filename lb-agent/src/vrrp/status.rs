@@ -11,8 +11,9 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::counters::Counters;
-use super::fsm::State;
-use crate::config::model::VrrpVersion;
+use super::event::State;
+use super::priority::Condition;
+use crate::config::model::{Track, VrrpVersion};
 
 /// One instance at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -42,6 +43,18 @@ pub struct InstanceStatus {
     /// Routers heard advertising while this one was MASTER, the latest last; at most
     /// [`RIVALS_MAX`].
     pub rivals: Vec<Rival>,
+    /// What it tracks, in the order of the file.
+    pub tracks: Vec<TrackStatus>,
+}
+
+/// Something tracked and what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrackStatus {
+    /// The line of the configuration.
+    #[serde(flatten)]
+    pub track: Track,
+    /// What is known.
+    pub condition: Condition,
 }
 
 /// Rivals remembered per instance: forged sources must not fill the memory.

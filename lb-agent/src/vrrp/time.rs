@@ -5,7 +5,7 @@
 //! Invariant: arithmetic saturates, so no moment can panic a state machine. The state machines
 //! are given moments and never ask for one; only the driver (and the simulated LAN) reads a clock.
 
-use std::ops::Add;
+use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,15 @@ impl Add<Duration> for Nanos {
     }
 }
 
+impl Sub<Duration> for Nanos {
+    type Output = Self;
+
+    fn sub(self, span: Duration) -> Self {
+        let span = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(span))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +61,8 @@ mod tests {
         let end = Nanos::new(u64::MAX);
         assert_eq!(end + Duration::MAX, end);
         assert_eq!(Nanos::new(1).since(end), Duration::ZERO);
+        assert_eq!(Nanos::new(1) - Duration::from_nanos(2), Nanos::new(0));
+        assert_eq!(end - Duration::MAX, Nanos::new(0));
         assert_eq!(
             (Nanos::new(5) + Duration::from_nanos(7)).since(Nanos::new(2)),
             Duration::from_nanos(10)

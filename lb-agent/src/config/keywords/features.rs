@@ -22,8 +22,8 @@ macro_rules! features {
 features! {
     Warning MAIL_FEATURE: "mail alerts" => "no mail is sent";
     Warning NOTIFY_FEATURE: "notify scripts and FIFOs" => "nothing is run or written on a change";
-    Warning TRACKING_FEATURE: "tracking of scripts, files, processes, interfaces and BFD"
-        => "only adverts decide who is master";
+    Warning TRACKING_FEATURE: "tracking of files, processes and BFD"
+        => "they do not count for the priority";
     Warning SYNC_GROUP_FEATURE: "vrrp_sync_group" => "each instance fails over by itself";
     Warning GARP_FEATURE: "GARP timing" => "gratuitous ARP is sent with keepalived's defaults";
     Warning VMAC_FEATURE: "virtual MAC interfaces" => "the interface's own MAC address is used";
@@ -83,6 +83,7 @@ pub(super) const FILES: Status = Status::NoEffect("xlvs writes no such file");
 pub(super) const LOGGING: Status = Status::NoEffect("xlvs logs what it needs to");
 pub(super) const OBSOLETE: Status =
     Status::NoEffect("it is obsolete, keepalived has no such keyword");
-pub(super) const SCRIPTS: Status = Status::NoEffect("xlvs runs no scripts yet");
+pub(super) const SCRIPTS: Status =
+    Status::NoEffect("scripts run under the path as written, in one group");
 pub(super) const OTHER_SCHEDULER: Status =
     Status::NoEffect("it belongs to a scheduler that is not used here");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::super::args::Line;
+use super::super::args::{Line, Spanned};
 use super::super::diag::{Code, Diagnostic, quoted};
 use super::super::keyword::{Keyword, Status, Table, flag, line, off, off_block, off_flag};
 use super::super::raw::RawGlobal;
@@ -11,7 +11,7 @@ use super::features::{
     ADVERT, CONNECTION_SYNC, DBUS, FILES, FIREWALL, GARP, GARP_SPACING, IPVS, LOGGING, MAIL,
     NETLINK, NOTIFY, OBSOLETE, PROCESS, RELOAD, SCRIPTS, SNMP, STARTUP, STRICT, TRACKING, VMAC,
 };
-use super::vrrp_instance;
+use super::{tracking, vrrp_instance};
 
 /// `global_defs`.
 pub(crate) static GLOBAL: Table<RawGlobal> = Table {
@@ -160,12 +160,25 @@ const MAIL_AND_SCRIPTS: &[Keyword<RawGlobal>] = &[
         "Notify the first state of real servers.",
         NOTIFY,
     ),
-    off("script_user", "User that scripts run as.", SCRIPTS),
-    off_flag(
+    line(
+        "script_user",
+        "User, and group, that scripts run as.",
+        |raw: &mut RawGlobal, line| {
+            let value = tracking::run_as(line, 1);
+            line.set(&mut raw.script_user, value);
+        },
+    )
+    .params(1, 2)
+    .default("keepalived_script if there is such a user, else root"),
+    flag(
         "enable_script_security",
-        "Refuse scripts that others can change.",
-        SCRIPTS,
-    ),
+        "Do not run as root what others than root can change.",
+        |raw: &mut RawGlobal, line| {
+            let value = Spanned::new(true, line.span());
+            line.set(&mut raw.script_security, Some(value));
+        },
+    )
+    .default("off"),
     off("startup_script", "Program to run at start.", STARTUP),
     off("startup_script_timeout", "Seconds it may run.", STARTUP),
     off("shutdown_script", "Program to run at the end.", STARTUP),

@@ -11,6 +11,7 @@ mod global;
 mod real_server;
 mod timing;
 mod top;
+mod tracking;
 mod virtual_ipaddress;
 mod virtual_server;
 mod vrrp_instance;
@@ -49,6 +50,7 @@ pub(crate) fn registry() -> &'static [BlockView] {
             view(&real_server::REAL_SERVER),
             view(&checkers::TCP_CHECK),
             view(&vrrp_other::SYNC_GROUP_TABLE),
+            view(&tracking::VRRP_SCRIPT),
         ];
         blocks.extend(checkers::OTHERS.iter().map(|table| view(table)));
         blocks.extend(vrrp_other::TABLES.iter().map(|table| view(table)));
@@ -67,11 +69,11 @@ pub(crate) fn always_opens_block(word: &str) -> bool {
     rows.peek().is_some() && rows.all(|info| info.is_block)
 }
 
-/// A block's path as messages name it.
-pub(crate) fn describe(path: &str) -> String {
+/// Where a block's words stand, as messages say it.
+pub(crate) fn located(path: &str) -> String {
     match path.rsplit('/').next() {
-        None | Some("") => "the top level".to_owned(),
-        Some(name) => format!("`{name}`"),
+        None | Some("") => "at the top level".to_owned(),
+        Some(name) => format!("in `{name}`"),
     }
 }
 

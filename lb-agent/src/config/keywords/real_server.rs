@@ -169,22 +169,19 @@ fn read_head(item: &Item, ctx: &mut Context) -> Option<Spanned<(std::net::Ipv4Ad
             return None;
         }
     };
-    let port = match item.words.get(2) {
-        None => None,
-        Some(word) => match word.text.parse::<u16>() {
-            Ok(port) => Some(port),
-            Err(_) => {
-                ctx.report(Diagnostic::warning(
-                    Code::InvalidValue,
-                    word.span,
-                    format!(
-                        "{} is not a port; this real server is ignored",
-                        quoted(&word.text)
-                    ),
-                ));
-                return None;
-            }
-        },
+    let Some(word) = item.words.get(2) else {
+        return Some(Spanned::new((ip, None), item.head()));
     };
-    Some(Spanned::new((ip, port), item.head()))
+    let Ok(port) = word.text.parse::<u16>() else {
+        ctx.report(Diagnostic::warning(
+            Code::InvalidValue,
+            word.span,
+            format!(
+                "{} is not a port; this real server is ignored",
+                quoted(&word.text)
+            ),
+        ));
+        return None;
+    };
+    Some(Spanned::new((ip, Some(port)), item.head()))
 }

@@ -4,11 +4,11 @@
 use super::super::args::Spanned;
 use super::super::keyword::Status;
 use super::super::keyword::{Keyword, Table, block, off, off_block, off_flag};
-use super::super::raw::{RawConfig, RawInstance};
+use super::super::raw::{RawConfig, RawInstance, RawScript};
 use super::super::tree::Item;
 use super::super::walk::Context;
 use super::features::{GARP, GROUP, NAMESPACE, STATIC, SYNC_GROUP, TRACKING};
-use super::{global, virtual_server, vrrp_instance, vrrp_other};
+use super::{global, tracking, virtual_server, vrrp_instance, vrrp_other};
 
 /// The top level.
 pub(crate) static TOP: Table<RawConfig> = Table {
@@ -39,17 +39,23 @@ const BLOCKS: &[Keyword<RawConfig>] = &[
         },
     )
     .params(1, 3),
-    off(
+    block(
         "vrrp_script",
         "A script whose success counts for the priority.",
-        TRACKING,
+        |config: &mut RawConfig, item, ctx| {
+            let mut script = RawScript {
+                name: item
+                    .words
+                    .get(1)
+                    .map_or_else(String::new, |word| word.text.clone()),
+                head: item.head(),
+                ..RawScript::default()
+            };
+            ctx.walk(&tracking::VRRP_SCRIPT, item, &mut script);
+            config.scripts.push(script);
+        },
     )
-    .within(|config, item, ctx| {
-        config
-            .scripts
-            .extend(item.words.get(1).map(|word| word.text.clone()));
-        ctx.walk(&vrrp_other::VRRP_SCRIPT, item, &mut ());
-    }),
+    .params(1, 1),
     off(
         "vrrp_sync_group",
         "Instances that change state together.",

@@ -52,15 +52,15 @@ pub(super) fn read(vips: &mut Vec<Spanned<VirtualAddress>>, item: &Item, ctx: &m
             continue;
         };
         if let Some(first) = vips.iter().find(|known| known.value.addr == vip.addr) {
+            // KEEPALIVED: both stay, and adverts carry the address twice; a pair must agree on it.
             ctx.report(
-                Diagnostic::warning(
+                Diagnostic::info(
                     Code::Duplicate,
                     line.head(),
-                    format!("{} is listed twice; the first line counts", vip.addr),
+                    format!("{} is listed twice; adverts carry it twice", vip.addr),
                 )
                 .related(first.span, "first listed here"),
             );
-            continue;
         }
         vips.push(Spanned::new(vip, line.head()));
     }

@@ -67,7 +67,7 @@ const FORWARDING: &[Keyword<RawVirtualServer>] = &[
         "Seconds for which a client keeps its real server.",
         |service: &mut RawVirtualServer, line| {
             const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
-            const DEFAULT: Duration = Duration::from_secs(360);
+            const DEFAULT: Duration = Duration::from_mins(6);
             let value = match line.word(1) {
                 None => Some(Spanned::new(DEFAULT, line.span())),
                 Some(_) => line.seconds(1, Duration::from_secs(1)..=LONGEST),
@@ -280,18 +280,16 @@ fn read_head(item: &Item, ctx: &mut Context) -> Option<Spanned<(Ipv4Addr, u16)>>
     let Some(word) = item.words.get(2) else {
         return Some(Spanned::new((ip, 0), item.head()));
     };
-    match word.text.parse::<u16>() {
-        Ok(port) => Some(Spanned::new((ip, port), item.head())),
-        Err(_) => {
-            ctx.report(Diagnostic::warning(
-                Code::InvalidValue,
-                word.span,
-                format!(
-                    "{} is not a port; this virtual server is ignored",
-                    quoted(&word.text)
-                ),
-            ));
-            None
-        }
-    }
+    let Ok(port) = word.text.parse::<u16>() else {
+        ctx.report(Diagnostic::warning(
+            Code::InvalidValue,
+            word.span,
+            format!(
+                "{} is not a port; this virtual server is ignored",
+                quoted(&word.text)
+            ),
+        ));
+        return None;
+    };
+    Some(Spanned::new((ip, port), item.head()))
 }

@@ -14,7 +14,7 @@ use super::features::{
     ADVERT, CONNECTION_SYNC, EXCLUDED, GARP, HMAC, LOGGING, MAIL, NOTIFY, PREEMPT_DELAY, ROUTES,
     STRICT, TRACKING, VMAC,
 };
-use super::{top, virtual_ipaddress, vrrp_other};
+use super::{top, tracking, virtual_ipaddress, vrrp_other};
 
 /// `vrrp_instance`.
 pub(crate) static INSTANCE: Table<RawInstance> = Table {
@@ -230,16 +230,15 @@ const ADDRESSES: &[Keyword<RawInstance>] = &[
 
 /// What a change of state causes, and what causes it.
 const EFFECTS: &[Keyword<RawInstance>] = &[
-    off_block(
+    block(
         "track_script",
         "Scripts that count for the priority.",
-        TRACKING,
-    )
-    .within(track_script),
-    off_block(
+        |raw, item, ctx| tracking::read(&mut raw.track_scripts, item, ctx),
+    ),
+    block(
         "track_interface",
         "Interfaces that count for the priority.",
-        TRACKING,
+        |raw, item, ctx| tracking::read(&mut raw.track_interfaces, item, ctx),
     ),
     off_block("track_file", "Files that count for the priority.", TRACKING),
     off_block(
@@ -257,11 +256,15 @@ const EFFECTS: &[Keyword<RawInstance>] = &[
         "The source address must be there.",
         TRACKING,
     ),
-    off_flag(
+    flag(
         "dont_track_primary",
-        "Stay master when the own interface goes down.",
-        TRACKING,
-    ),
+        "The state of the own interface does not matter.",
+        |raw: &mut RawInstance, line| {
+            let value = Spanned::new(false, line.span());
+            line.set(&mut raw.track_primary, Some(value));
+        },
+    )
+    .default("off"),
     off_flag("linkbeat_use_polling", "Poll the link state.", TRACKING),
     off("notify", "Program to run on every change.", NOTIFY),
     off(
@@ -469,18 +472,6 @@ fn unicast_peer(raw: &mut RawInstance, item: &Item, ctx: &mut Context) {
                 "only the first address of a line is read",
             ));
         }
-    }
-}
-
-fn track_script(raw: &mut RawInstance, item: &Item, _: &mut Context) {
-    for line in item.body.iter().flatten() {
-        // `NAME weight N`: only the name is looked at. Names on one line are several.
-        raw.track_scripts.extend(
-            line.words
-                .iter()
-                .take_while(|word| word.text != "weight")
-                .map(|word| Spanned::new(word.text.clone(), word.span)),
-        );
     }
 }
 

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Blocks around the instances that xlvs does not act on yet: their words are known and checked.
 
-use std::time::Duration;
-
 use super::super::args::Spanned;
-use super::super::keyword::{Keyword, Status, Table, block, line, off, off_block, off_flag};
+use super::super::keyword::{Keyword, Status, Table, block, off, off_block, off_flag};
 use super::features::{GARP, HMAC, MAIL, NOTIFY, SYNC_GROUP, TRACKING};
 use super::vrrp_instance;
 
@@ -81,46 +79,6 @@ pub(crate) static SYNC_GROUP_TABLE: Table<RawGroup> = Table {
             NOTIFY,
         ),
         off_flag("smtp_alert", "Send mail on changes.", MAIL),
-    ]],
-};
-
-/// `vrrp_script`.
-pub(crate) static VRRP_SCRIPT: Table<()> = Table {
-    path: "vrrp_script",
-    groups: &[&[
-        off("script", "Program to run; status 0 is success.", TRACKING),
-        line("interval", "Seconds between runs.", |(), line| {
-            line.seconds(1, Duration::from_micros(1)..=Duration::from_secs(1_000_000));
-        })
-        .default("1")
-        .status(TRACKING),
-        line("timeout", "Seconds it may run.", |(), line| {
-            line.seconds(1, Duration::from_micros(1)..=Duration::from_secs(1_000_000));
-        })
-        .default("interval")
-        .status(TRACKING),
-        off(
-            "weight",
-            "Added to the priority; 0 makes a failure a fault.",
-            TRACKING,
-        )
-        .default("0"),
-        line("rise", "Successes that make it good.", |(), line| {
-            line.number(1, 1..=i32::MAX as u64);
-        })
-        .default("1")
-        .status(TRACKING),
-        line("fall", "Failures that make it bad.", |(), line| {
-            line.number(1, 1..=i32::MAX as u64);
-        })
-        .default("1")
-        .status(TRACKING),
-        off("user", "User it runs as.", TRACKING),
-        off_flag(
-            "init_fail",
-            "Counts as failed until its first success.",
-            TRACKING,
-        ),
     ]],
 };
 
@@ -243,8 +201,7 @@ pub(super) static SSL: Table<()> = Table {
 };
 
 /// Views of all of these for the registry; `RawGroup`'s table has a type of its own.
-pub(super) static TABLES: [&Table<()>; 9] = [
-    &VRRP_SCRIPT,
+pub(super) static TABLES: [&Table<()>; 8] = [
     &AUTH_HMAC,
     &TRACK_GROUP,
     &GARP_GROUP,

@@ -6,6 +6,7 @@
 //! do as asked is left out, with an error. Called by `parse`.
 
 mod service;
+mod track;
 mod vrrp;
 
 use super::diag::{Code, Diagnostic};
@@ -22,11 +23,14 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
     if let Some(group) = raw.global.mcast_group4 {
         global.vrrp_mcast_group4 = group.value;
     }
+    global.script_security = raw.global.script_security.is_some();
     check_group_members(raw, diagnostics);
+    let vrrp_scripts = track::scripts(raw, diagnostics);
     let vrrp_instances = vrrp::instances(raw, &global, diagnostics);
     let virtual_servers = service::virtual_servers(raw, diagnostics);
     Config {
         global,
+        vrrp_scripts,
         vrrp_instances,
         virtual_servers,
     }

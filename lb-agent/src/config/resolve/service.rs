@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `virtual_server` blocks: identity, forwarding, real servers, and what their checks inherit.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::super::source::Span;
 const DEFAULT_RETRY: u32 = 1;
 const DEFAULT_DELAY_BEFORE_RETRY: Duration = Duration::from_secs(1);
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const DEFAULT_DELAY_LOOP: Duration = Duration::from_secs(60);
+const DEFAULT_DELAY_LOOP: Duration = Duration::from_mins(1);
 
 /// Resolves all services.
 pub(super) fn virtual_servers(
@@ -27,6 +28,7 @@ pub(super) fn virtual_servers(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<VirtualServer> {
     let mut resolved: Vec<(VirtualServer, Span)> = Vec::new();
+    let mut heads: HashMap<ServiceId, Span> = HashMap::new();
     for service in &raw.virtual_servers {
         let mut one = Resolver {
             raw: service,
@@ -34,14 +36,14 @@ pub(super) fn virtual_servers(
             diagnostics,
         };
         let Some(model) = one.resolve() else { continue };
-        if let Some((_, first)) = resolved.iter().find(|(known, _)| known.id == model.id) {
+        if let Some(first) = heads.insert(model.id, service.head) {
             diagnostics.push(
                 Diagnostic::error(
                     Code::Duplicate,
                     service.head,
                     format!("the virtual server {} is defined twice", model.id),
                 )
-                .related(*first, "first defined here"),
+                .related(first, "first defined here"),
             );
             continue;
         }
@@ -133,6 +135,8 @@ impl Resolver<'_> {
                 );
                 None
             }
+            // A head that says no address was reported; what the block lacks is not the point.
+            None if self.raw.addr.is_none() => None,
             None => {
                 self.not_supported(
                     self.raw.head,
@@ -145,17 +149,16 @@ impl Resolver<'_> {
     }
 
     fn method(&mut self) -> Option<ForwardMethod> {
-        match self.raw.method {
-            Some(asked) => self.one_method(asked),
-            None => {
-                self.not_supported(
-                    self.raw.head,
-                    "without `lb_kind` packets are forwarded by NAT, which",
-                    "write `lb_kind DR` if the real servers hold the virtual address, too",
-                );
-                None
-            }
+        if let Some(asked) = self.raw.method {
+            return self.one_method(asked);
         }
+        self.raw.addr?;
+        self.not_supported(
+            self.raw.head,
+            "without `lb_kind` packets are forwarded by NAT, which",
+            "write `lb_kind DR` if the real servers hold the virtual address, too",
+        );
+        None
     }
 
     fn one_method(&mut self, asked: Spanned<Choice<ForwardMethod>>) -> Option<ForwardMethod> {
@@ -179,6 +182,7 @@ impl Resolver<'_> {
                 );
                 None
             }
+            None if self.raw.addr.is_none() => None,
             None => {
                 self.diagnostics.push(
                     Diagnostic::warning(
@@ -420,15 +424,12 @@ mod tests {
 
     #[test]
     fn limits_have_a_diagnostic() {
-        let servers: String = (0..=MAX_SERVICE_DESTS)
+        let servers: Vec<String> = (0..=MAX_SERVICE_DESTS)
             .map(|n| {
-                format!(
-                    "real_server 10.0.{}.{} 80 {{\nTCP_CHECK {{\n}}\n}}\n",
-                    n / 200,
-                    n % 200 + 1
-                )
+                let (high, low) = (n / 200, n % 200);
+                format!("real_server 10.0.{high}.{low} 80 {{\nTCP_CHECK {{\n}}\n}}")
             })
             .collect();
-        assert_eq!(codes(&service(&servers)), ["limit-exceeded"]);
+        assert_eq!(codes(&service(&servers.join("\n"))), ["limit-exceeded"]);
     }
 }

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `vrrp_instance` blocks: defaults, what excludes what, and how long a takeover takes.
 
+mod auth;
+
 use std::time::Duration;
 
 use super::super::diag::{Code, Diagnostic, quoted};
-use super::super::model::{Auth, Global, InitialState, VrrpInstance, VrrpVersion};
-use super::super::raw::{AuthType, RawConfig, RawGlobal, RawInstance};
-use super::super::suggest;
+use super::super::model::{Global, InitialState, VrrpInstance, VrrpVersion};
+use super::super::raw::{RawConfig, RawGlobal, RawInstance};
+use super::track;
 
 /// RFC 3768 §5.3.4, RFC 9568 §5.2.4: the priority of the addresses' owner.
-const OWNER: u8 = 255;
+pub(super) const OWNER: u8 = 255;
 const DEFAULT_PRIORITY: u8 = 100;
+/// RFC 9568 §5.2.5: the count of addresses is one byte.
+const MAX_ADDRESSES: usize = 255;
 const DEFAULT_ADVERT: Duration = Duration::from_secs(1);
 
 /// Resolves all instances. Of two with one name the second is left out, as keepalived does.
@@ -41,8 +45,15 @@ pub(super) fn instances(
             global: &raw.global,
             diagnostics,
         };
-        one.check_track_scripts(&raw.scripts);
-        if let Some(model) = one.resolve(global) {
+        if let Some(mut model) = one.resolve(global) {
+            let tracks = track::tracks(
+                &instance.track_interfaces,
+                &instance.track_scripts,
+                raw,
+                diagnostics,
+            );
+            model.tracks = tracks.iter().map(|(track, _)| track.clone()).collect();
+            track::check_weights(&model, &tracks, &raw.instances, diagnostics);
             check_vrid(&model, instance, earlier, diagnostics);
             check_addresses(&model, instance, &resolved, diagnostics);
             resolved.push(model);
@@ -137,6 +148,17 @@ impl Resolver<'_> {
                 format!("{} has no `virtual_ipaddress` to hold", quoted(&raw.name)),
             ));
         }
+        if raw.vips.len() > MAX_ADDRESSES {
+            self.diagnostics.push(Diagnostic::error(
+                Code::LimitExceeded,
+                raw.head,
+                format!(
+                    "{} has {} addresses; an advert has room for {MAX_ADDRESSES}",
+                    quoted(&raw.name),
+                    raw.vips.len()
+                ),
+            ));
+        }
         // KEEPALIVED: one setting under two names; the later line counts.
         let source = [raw.mcast_src, raw.unicast_src]
             .into_iter()
@@ -157,6 +179,8 @@ impl Resolver<'_> {
             source,
             unicast_peers: raw.unicast_peers.iter().map(|peer| peer.value).collect(),
             vips: raw.vips.iter().map(|vip| vip.value.clone()).collect(),
+            track_primary: raw.track_primary.is_none(),
+            tracks: Vec::new(),
         };
         self.takeover_time(&instance);
         Some(instance)
@@ -170,7 +194,7 @@ impl Resolver<'_> {
                     self.raw.head,
                     format!("{} has no valid `{name}`", quoted(&self.raw.name)),
                 )
-                .hint(format!("every `vrrp_instance` needs an `{name}`").replace("an `v", "a `v")),
+                .hint("every `vrrp_instance` needs its own; keepalived would leave this one out"),
             );
         }
         setting
@@ -255,97 +279,6 @@ impl Resolver<'_> {
         interval
     }
 
-    fn auth(&mut self, version: VrrpVersion) -> Auth {
-        let raw = self.raw;
-        let pass = raw.auth_pass.as_ref();
-        let Some(kind) = raw.auth_type else {
-            if let Some(pass) = pass {
-                self.no_auth(pass.span, "`auth_pass` without `auth_type`");
-            }
-            return Auth::None;
-        };
-        match kind.value {
-            AuthType::None => return Auth::None,
-            AuthType::Ah => {
-                self.diagnostics.push(
-                    Diagnostic::error(
-                        Code::NotSupported,
-                        kind.span,
-                        "`auth_type AH` is not supported yet",
-                    )
-                    .hint("adverts would go out without it, and the peer would refuse them"),
-                );
-                return Auth::None;
-            }
-            AuthType::Pass => {}
-        }
-        if version == VrrpVersion::V3 {
-            self.no_auth(kind.span, "version 3 has no authentication");
-            return Auth::None;
-        }
-        let strict = raw.strict.or(self.global.strict);
-        if strict.is_some_and(|strict| strict.value) {
-            self.no_auth(kind.span, "strict mode has no authentication");
-            return Auth::None;
-        }
-        let Some(pass) = pass else {
-            self.no_auth(kind.span, "`auth_type PASS` without `auth_pass`");
-            return Auth::None;
-        };
-        Auth::Pass(self.password(&pass.value, pass.span))
-    }
-
-    fn no_auth(&mut self, span: super::super::source::Span, because: &str) {
-        self.diagnostics.push(
-            Diagnostic::warning(
-                Code::Conflict,
-                span,
-                format!("{because}: adverts are not authenticated"),
-            )
-            .hint("keepalived does the same; both hosts of a pair must agree"),
-        );
-    }
-
-    /// RFC 2338 §5.3.10: eight bytes, padded with zeros.
-    fn password(&mut self, text: &str, span: super::super::source::Span) -> [u8; 8] {
-        let mut bytes = [0; 8];
-        for (to, from) in bytes.iter_mut().zip(text.bytes()) {
-            *to = from;
-        }
-        if text.len() > bytes.len() {
-            self.diagnostics.push(
-                Diagnostic::warning(
-                    Code::PasswordTruncated,
-                    span,
-                    format!(
-                        "`auth_pass` is cut to {} bytes, as VRRP carries no more",
-                        bytes.len()
-                    ),
-                )
-                .hint("keepalived cuts it the same way, so a pair still agrees"),
-            );
-        }
-        bytes
-    }
-
-    fn check_track_scripts(&mut self, scripts: &[String]) {
-        for script in &self.raw.track_scripts {
-            if !scripts.contains(&script.value) {
-                let known = scripts.iter().map(String::as_str);
-                let diagnostic = Diagnostic::warning(
-                    Code::UnknownName,
-                    script.span,
-                    format!("no `vrrp_script` has the name {}", quoted(&script.value)),
-                );
-                self.diagnostics
-                    .push(match suggest::nearest(&script.value, known) {
-                        Some(name) => diagnostic.hint(format!("did you mean `{name}`?")),
-                        None => diagnostic,
-                    });
-            }
-        }
-    }
-
     fn takeover_time(&mut self, instance: &VrrpInstance) {
         if instance.priority == OWNER {
             return;
@@ -390,6 +323,7 @@ fn seconds(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::model::Auth;
     use super::super::super::parse;
     use super::*;
 
@@ -481,6 +415,20 @@ mod tests {
             (instance.priority, codes),
             (OWNER, vec!["default-used".to_owned()])
         );
+    }
+
+    #[test]
+    fn an_advert_has_room_for_255_addresses() {
+        for (count, refused) in [(254, false), (255, true)] {
+            // One more is there already.
+            let lines: Vec<String> = (0..count).map(|n| format!("198.51.100.{n}")).collect();
+            let (_, codes) = instance(&format!("virtual_ipaddress {{\n{}\n}}", lines.join("\n")));
+            assert_eq!(
+                codes == ["limit-exceeded"],
+                refused,
+                "{count} more: {codes:?}"
+            );
+        }
     }
 
     #[test]

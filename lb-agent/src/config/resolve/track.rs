@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Scripts and what instances track: names looked up, weights inherited, weights that move nothing.
+//!
+//! Comes in: raw scripts and raw `track_…` lines. Goes out: model and findings. Invariant: every
+//! script that a track names is in the model; what keepalived would not track is not tracked.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::super::args::Spanned;
+use super::super::diag::{Code, Diagnostic, quoted};
+use super::super::model::{Program, Track, Tracked, VrrpInstance, VrrpScript};
+use super::super::raw::{RawConfig, RawInstance, RawScript, RawTrack, RawWeight};
+use super::super::suggest;
+use super::vrrp::OWNER;
+
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// All scripts. Of two with one name the first one counts; one without `script` is left out.
+pub(super) fn scripts(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Vec<VrrpScript> {
+    let mut resolved: Vec<VrrpScript> = Vec::new();
+    for script in &raw.scripts {
+        let name = quoted(&script.name);
+        if resolved.iter().any(|known| known.name == script.name) {
+            diagnostics.push(Diagnostic::warning(
+                Code::Duplicate,
+                script.head,
+                format!("`vrrp_script` {name} is defined twice; the first one counts"),
+            ));
+            continue;
+        }
+        let Some(argv) = &script.argv else {
+            diagnostics.push(Diagnostic::warning(
+                Code::MissingSetting,
+                script.head,
+                format!("`vrrp_script` {name} has no `script` to run; it is not tracked"),
+            ));
+            continue;
+        };
+        let interval = script.interval.map_or(DEFAULT_INTERVAL, |v| v.value);
+        let user = script.user.as_ref().or(raw.global.script_user.as_ref());
+        resolved.push(VrrpScript {
+            name: script.name.clone(),
+            program: Program {
+                argv: argv.value.clone(),
+                user: user.map(|user| user.value.clone()),
+            },
+            interval,
+            timeout: script.timeout.map_or(interval, |v| v.value),
+            rise: script.rise.map_or(1, |v| v.value),
+            fall: script.fall.map_or(1, |v| v.value),
+            init_fail: script.init_fail,
+        });
+    }
+    resolved
+}
+
+/// What an instance, or a group, tracks.
+pub(super) fn tracks(
+    interfaces: &[RawTrack],
+    scripts: &[RawTrack],
+    raw: &RawConfig,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<(Track, Spanned<RawWeight>)> {
+    let mut resolved = Vec::new();
+    let mut seen = BTreeSet::new();
+    let interfaces = interfaces.iter().map(|track| (track, None));
+    let scripts = scripts.iter().filter_map(|track| {
+        let script = raw.scripts.iter().find(|s| s.name == track.name.value);
+        if script.is_none() {
+            diagnostics.push(unknown_script(&track.name, &raw.scripts));
+        }
+        Some((track, Some(script.filter(|script| script.argv.is_some())?)))
+    });
+    let lines: Vec<_> = interfaces.chain(scripts).collect();
+    for (track, script) in lines {
+        let name = track.name.value.clone();
+        let what = match script {
+            Some(_) => Tracked::Script(name),
+            None => Tracked::Interface(name),
+        };
+        if !seen.insert(what.clone()) {
+            diagnostics.push(Diagnostic::warning(
+                Code::Duplicate,
+                track.name.span,
+                format!(
+                    "{} is tracked twice; the first one counts",
+                    quoted(&track.name.value)
+                ),
+            ));
+            continue;
+        }
+        let inherited = script.and_then(|script| script.weight);
+        let (weight, reverse) = weight(track.weight, inherited);
+        let place = Spanned::new(
+            RawWeight {
+                value: weight,
+                reverse: Some(reverse),
+            },
+            track.weight.map_or(track.name.span, |own| own.span),
+        );
+        resolved.push((
+            Track {
+                what,
+                weight,
+                reverse,
+            },
+            place,
+        ));
+    }
+    resolved
+}
+
+/// The line's own weight, else the script's. KEEPALIVED: a line that gives a weight keeps the
+/// script's direction unless it names one.
+fn weight(own: Option<Spanned<RawWeight>>, script: Option<Spanned<RawWeight>>) -> (i32, bool) {
+    let value = own.or(script).map_or(0, |w| w.value.value);
+    let said = |w: Option<Spanned<RawWeight>>| w.and_then(|w| w.value.reverse);
+    (value, said(own).or(said(script)).unwrap_or(false))
+}
+
+fn unknown_script(name: &Spanned<String>, scripts: &[RawScript]) -> Diagnostic {
+    let diagnostic = Diagnostic::warning(
+        Code::UnknownName,
+        name.span,
+        format!(
+            "no `vrrp_script` has the name {}; it is not tracked",
+            quoted(&name.value)
+        ),
+    );
+    match suggest::nearest(
+        &name.value,
+        scripts.iter().map(|script| script.name.as_str()),
+    ) {
+        Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
+        None => diagnostic,
+    }
+}
+
+/// A weight moves the MASTER role only when it is larger than the distance between the priorities
+/// of MASTER and BACKUP. Both are known when both are in this file; else the limit is told.
+pub(super) fn check_weights(
+    model: &VrrpInstance,
+    places: &[(Track, Spanned<RawWeight>)],
+    instances: &[RawInstance],
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    if model.priority == OWNER {
+        return;
+    }
+    // Two lines on one virtual router and one interface are the two hosts of a pair.
+    let partner = instances.iter().find_map(|other| {
+        let same = other.name != model.name
+            && other.vrid.map(|v| v.value) == Some(model.vrid)
+            && other.interface.as_ref().map(|v| &v.value) == Some(&model.interface);
+        other.priority.filter(|_| same)
+    });
+    for (track, place) in places.iter().filter(|(track, _)| track.weight != 0) {
+        let size = track.weight.unsigned_abs();
+        let (Tracked::Script(name) | Tracked::Interface(name)) = &track.what;
+        let name = quoted(name);
+        match partner {
+            Some(partner) if u32::from(partner.value.abs_diff(model.priority)) >= size => {
+                diagnostics.push(
+                    Diagnostic::warning(
+                        Code::TrackWeight,
+                        place.span,
+                        format!(
+                            "weight {} of {name} cannot move the MASTER role: priorities {} and {} are too far apart",
+                            track.weight, model.priority, partner.value
+                        ),
+                    )
+                    .related(partner.span, "the other priority")
+                    .hint("make the weight larger than their difference, or leave it out to make a failure a fault"),
+                );
+            }
+            Some(_) => {}
+            None => diagnostics.push(
+                Diagnostic::info(
+                    Code::TrackWeight,
+                    place.span,
+                    format!(
+                        "{name} moves the MASTER role only between hosts whose priorities differ by less than {size}",
+                    ),
+                )
+                .hint(format!(
+                    "with priority {} here, give the other host {} to {}; a larger weight or none (a failure is then a fault) always moves it",
+                    model.priority,
+                    i64::from(model.priority).saturating_sub(i64::from(size) - 1).max(1),
+                    i64::from(model.priority).saturating_add(i64::from(size) - 1).min(254),
+                )),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::diag::Severity;
+    use super::super::super::{Loaded, parse};
+    use super::*;
+
+    fn file(script: &str, instance: &str) -> Loaded {
+        let text = format!(
+            "vrrp_script chk {{\nscript \"pidof nginx\"\n{script}\n}}\nvrrp_instance A {{\n\
+             interface eth0\nvirtual_router_id 5\npriority 100\nvirtual_ipaddress {{\n192.0.2.9\n\
+             }}\n{instance}\n}}\n"
+        );
+        parse("t", &text)
+    }
+
+    fn told(loaded: &Loaded) -> Vec<(&'static str, Severity)> {
+        let found = loaded.diagnostics.iter();
+        found
+            .filter(|d| d.code != Code::TakeoverTime)
+            .map(|d| (d.code.as_str(), d.severity))
+            .collect()
+    }
+
+    fn weight_of(script: &str, line: &str) -> (i32, bool) {
+        let loaded = file(script, &format!("track_script {{\n{line}\n}}"));
+        let track = &loaded.config.vrrp_instances[0].tracks[0];
+        (track.weight, track.reverse)
+    }
+
+    #[test]
+    fn a_track_inherits_its_scripts_weight_unless_it_has_its_own() {
+        assert_eq!(weight_of("", "chk"), (0, false));
+        assert_eq!(weight_of("weight -20", "chk"), (-20, false));
+        assert_eq!(weight_of("weight 20 reverse", "chk"), (20, true));
+        assert_eq!(weight_of("weight 20", "chk weight 0"), (0, false));
+        assert_eq!(weight_of("weight 20", "chk weight 5 reverse"), (5, true));
+        assert_eq!(weight_of("weight 20 reverse", "chk weight 5"), (5, true));
+        assert_eq!(
+            weight_of("weight 20 reverse", "chk weight 5 noreverse"),
+            (5, false)
+        );
+        assert_eq!(weight_of("weight 20", "chk weight 300"), (20, false));
+    }
+
+    #[test]
+    fn scripts_have_keepalived_s_defaults() {
+        let loaded = file("interval 2", "track_script {\nchk\n}");
+        let script = &loaded.config.vrrp_scripts[0];
+        assert_eq!(script.program.argv, ["pidof", "nginx"]);
+        assert_eq!(script.timeout, Duration::from_secs(2));
+        assert_eq!((script.rise, script.fall, script.init_fail), (1, 1, false));
+        assert_eq!(told(&loaded), []);
+    }
+
+    #[test]
+    fn a_weight_in_one_file_is_told_with_the_distance_it_can_bridge() {
+        let loaded = file("weight 2", "track_script {\nchk\n}");
+        assert_eq!(told(&loaded), [("track-weight", Severity::Info)]);
+        assert!(loaded.diagnostics.iter().any(|d| {
+            d.message.contains("differ by less than 2")
+                && d.hint
+                    .as_ref()
+                    .is_some_and(|hint| hint.contains("99 to 101"))
+        }));
+    }
+
+    #[test]
+    fn a_weight_too_small_for_the_pair_in_one_file_is_a_warning() {
+        let pair = |weight: i32| {
+            file(
+                &format!("weight {weight}"),
+                "track_script {\nchk\n}\n}\nvrrp_instance B {\ninterface eth0\n\
+                 virtual_router_id 5\npriority 90\nvirtual_ipaddress {\n192.0.2.9\n}",
+            )
+        };
+        for (weight, warned) in [
+            (2, true),
+            (10, true),
+            (11, false),
+            (-10, true),
+            (-11, false),
+        ] {
+            let found = told(&pair(weight));
+            let expected = ("track-weight", Severity::Warning);
+            assert_eq!(found.contains(&expected), warned, "{weight}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_tracked_is_said_and_left_out() {
+        let tracked = "track_script {\nchl\nchk\nchk\n}\ntrack_interface {\neth1 eth2 weight 7\n}";
+        let loaded = file("rise 2", tracked);
+        assert_eq!(
+            told(&loaded),
+            [
+                ("unknown-name", Severity::Warning),
+                ("duplicate", Severity::Warning),
+                ("two-on-one-line", Severity::Warning),
+                ("track-weight", Severity::Info),
+                ("track-weight", Severity::Info),
+            ]
+        );
+        let tracks = &loaded.config.vrrp_instances[0].tracks;
+        let interface = |name: &str| Tracked::Interface(name.to_owned());
+        let what: Vec<_> = tracks.iter().map(|t| (t.what.clone(), t.weight)).collect();
+        assert_eq!(
+            what,
+            [
+                (interface("eth1"), 7),
+                (interface("eth2"), 7),
+                (Tracked::Script("chk".to_owned()), 0)
+            ]
+        );
+    }
+}
