@@ -139,19 +139,6 @@ impl Director {
         self.claims.insert(instance.name.clone(), claim);
         Ok(())
     }
-
-    /// Detaches from the interfaces that no other MASTER claims.
-    fn detach(&mut self, instance: &VrrpInstance) {
-        let Some(claim) = self.claims.remove(&instance.name) else {
-            return;
-        };
-        let still: BTreeSet<u32> = self.claims.values().flatten().copied().collect();
-        if let Some(dataplane) = &mut self.dataplane {
-            claim
-                .difference(&still)
-                .for_each(|ifindex| dataplane.detach(*ifindex));
-        }
-    }
 }
 
 impl Host for Director {
@@ -167,7 +154,7 @@ impl Host for Director {
         Ok(())
     }
 
-    /// The reverse order. Every address is tried, the first error is told.
+    /// Every address is tried, the first error is told.
     async fn release(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
         let mut result = Ok(());
         for vip in &instance.vips {
@@ -181,8 +168,19 @@ impl Host for Director {
             };
             result = result.and(removed);
         }
-        self.detach(instance);
         result
+    }
+
+    fn detach(&mut self, instance: &VrrpInstance) {
+        let Some(claim) = self.claims.remove(&instance.name) else {
+            return;
+        };
+        let still: BTreeSet<u32> = self.claims.values().flatten().copied().collect();
+        if let Some(dataplane) = &mut self.dataplane {
+            for ifindex in claim.difference(&still) {
+                dataplane.detach(*ifindex);
+            }
+        }
     }
 
     /// The driver logs it; nothing else hangs on it yet.

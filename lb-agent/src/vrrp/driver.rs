@@ -57,9 +57,12 @@ pub trait Host {
     /// `release` follows, so a half-done claim may be left half done.
     async fn claim(&mut self, instance: &VrrpInstance) -> Result<(), Self::Error>;
 
-    /// Removes the addresses, then detaches. Also called before an instance starts, to remove
-    /// what a killed predecessor left: what is not there is no error.
+    /// Removes the addresses. Also called before an instance starts, to remove what a killed
+    /// predecessor left: what is not there is no error.
     async fn release(&mut self, instance: &VrrpInstance) -> Result<(), Self::Error>;
+
+    /// Detaches the packet program from the interfaces that no other MASTER needs it on.
+    fn detach(&mut self, instance: &VrrpInstance);
 
     /// Hears of a change after everything that belongs to it is done.
     fn state_changed(&mut self, instance: &VrrpInstance, from: State, to: State, reason: Reason);
@@ -353,6 +356,7 @@ impl<H: Host> Driver<H> {
                     error!("{name}: cannot release the addresses: {cause}");
                 }
             }
+            Action::Detach => self.host.detach(&slot.config),
             Action::PriorityChanged { from, to } => {
                 info!("{name}: priority {from} -> {to}");
             }

@@ -111,6 +111,8 @@ impl Host for AddressHost {
         Ok(())
     }
 
+    fn detach(&mut self, _: &VrrpInstance) {}
+
     async fn release(&mut self, instance: &VrrpInstance) -> Result<(), String> {
         let Ok(ifindex) = self.ifindex(instance).await else {
             return Ok(());

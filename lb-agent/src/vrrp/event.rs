@@ -75,8 +75,11 @@ pub enum Action {
     Claim,
     /// A round of gratuitous ARP for every address.
     Announce,
-    /// Remove the addresses and detach the program.
+    /// Remove the addresses.
     Release,
+    /// Detach the packet program. It comes after the word to the peers: detaching waits for the
+    /// kernel, and until the successor is there the program forwards what still comes.
+    Detach,
     /// Tell who asked to hear of it: adverts carry another priority from here on.
     PriorityChanged {
         /// Priority before.

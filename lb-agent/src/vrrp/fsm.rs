@@ -326,6 +326,7 @@ impl Instance {
         out.push(Action::SendAdvert {
             priority: self.priority,
         });
+        out.push(Action::Detach);
         self.listen(now, reason, out);
     }
 
@@ -445,6 +446,7 @@ impl Instance {
 
     fn step_down(&mut self, now: Nanos, reason: Reason, out: &mut Vec<Action>) {
         out.push(Action::Release);
+        out.push(Action::Detach);
         self.master_interval = self.settings.interval;
         self.listen(now, reason, out);
     }
@@ -532,13 +534,14 @@ impl Instance {
     }
 }
 
-/// The reverse of a takeover: addresses and program first, the word to the peers last, so that
-/// nobody claims an address which this host still holds.
+/// The reverse of a takeover: addresses first, so that nobody claims one which this host still
+/// holds, then the word to the peers, then the program.
 fn resign(out: &mut Vec<Action>) {
     out.push(Action::Release);
     out.push(Action::SendAdvert {
         priority: PRIORITY_RELEASE,
     });
+    out.push(Action::Detach);
 }
 
 #[cfg(test)]

@@ -196,6 +196,7 @@ fn rfc9568_6_4_3_a_master_yields_to_the_higher_and_waits_for_its_silence() {
         let expected = [
             Action::Release,
             advert(100),
+            Action::Detach,
             change(State::Master, State::Backup, reason),
         ];
         assert_eq!(bench.hear(src, priority), expected);
@@ -294,6 +295,7 @@ fn a_late_timer_keeps_to_the_grid_and_a_very_late_one_starts_a_new_grid() {
 fn a_master_that_overslept_steps_down_before_anything_else() {
     let step_down = [
         Action::Release,
+        Action::Detach,
         change(State::Master, State::Backup, Reason::Overslept),
     ];
     for input in [
@@ -320,13 +322,14 @@ fn a_backup_that_overslept_listens_again_before_it_claims() {
 }
 
 #[test]
-fn stopping_a_master_releases_first_and_tells_the_peers_last() {
+fn stopping_a_master_removes_the_addresses_tells_the_peers_and_detaches() {
     let mut bench = Bench::master(100);
     assert_eq!(
         bench.give(Input::Shutdown),
         [
             Action::Release,
             advert(0),
+            Action::Detach,
             change(State::Master, State::Init, Reason::Stopped)
         ]
     );
@@ -342,6 +345,7 @@ fn losing_the_interface_is_a_fault_until_it_is_back() {
         [
             Action::Release,
             advert(0),
+            Action::Detach,
             change(State::Master, State::Fault, Reason::InterfaceDown)
         ]
     );
@@ -363,6 +367,7 @@ fn failed_claims_hand_over_and_wait_twice_as_long_each_time() {
             [
                 Action::Release,
                 advert(0),
+                Action::Detach,
                 change(State::Master, State::Fault, Reason::ClaimFailed)
             ]
         );
@@ -453,6 +458,7 @@ fn keepalived_a_failed_track_without_weight_is_a_fault_until_it_is_good() {
         [
             Action::Release,
             advert(0),
+            Action::Detach,
             change(State::Master, State::Fault, Reason::TrackFailed)
         ]
     );
@@ -563,6 +569,7 @@ proptest! {
                 match action {
                     Action::Claim => { prop_assert!(!holds); holds = true; }
                     Action::Release => { prop_assert!(holds); holds = false; }
+                    Action::Detach => prop_assert!(!holds),
                     Action::Announce => prop_assert!(holds),
                     Action::StateChanged { from, to, .. } => {
                         prop_assert_eq!(from, state);
