@@ -390,3 +390,24 @@ fn with_dont_track_primary_the_own_interface_may_lose_its_carrier() {
     a.stop();
     b.stop();
 }
+
+#[test]
+fn notify_scripts_are_told_of_every_change_in_order_and_of_the_end() {
+    let Some(lan) = Lan::new() else { return };
+    let told = lan.path("told");
+    let script = "script /bin/true";
+    let more = format!(
+        "track_interface {{\nd0\n}}\nnotify_master \"sh -c 'echo up >> {told}'\" root\n\
+         notify \"sh -c 'echo $0 $* >> {told}' any\""
+    );
+    let a = Agent::start(&lan, 0, &config(100, script, &more));
+    a.is("MASTER", 100);
+    ip(&["-n", &lan.hosts[0], "link", "set", "d0", "down"]);
+    a.is("FAULT", 100);
+    a.stop();
+    assert_eq!(
+        fs::read_to_string(told).unwrap(),
+        "any INSTANCE VI_1 BACKUP 100\nup\nany INSTANCE VI_1 MASTER 100\n\
+         any INSTANCE VI_1 FAULT 100\nany INSTANCE VI_1 STOP 100\n"
+    );
+}

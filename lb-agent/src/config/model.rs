@@ -31,6 +31,8 @@ pub struct Global {
     pub vrrp_mcast_group4: Ipv4Addr,
     /// `enable_script_security`: what runs as root must not be writable by others.
     pub script_security: bool,
+    /// `notify_fifo` and `vrrp_notify_fifo`: named pipes that are told of every change.
+    pub notify_fifos: Vec<String>,
 }
 
 impl Default for Global {
@@ -39,6 +41,7 @@ impl Default for Global {
             router_id: None,
             vrrp_mcast_group4: Ipv4Addr::new(224, 0, 0, 18),
             script_security: false,
+            notify_fifos: Vec::new(),
         }
     }
 }
@@ -104,6 +107,30 @@ pub struct VrrpInstance {
     pub track_primary: bool,
     /// `track_interface` and `track_script`, in the order of the file.
     pub tracks: Vec<Track>,
+    /// `notify…`.
+    pub notify: Notify,
+}
+
+/// `notify…` of an instance or a group: what is run, and told, on a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Notify {
+    /// `notify_master`.
+    pub master: Option<Program>,
+    /// `notify_backup`.
+    pub backup: Option<Program>,
+    /// `notify_fault`.
+    pub fault: Option<Program>,
+    /// `notify_stop`.
+    pub stop: Option<Program>,
+    /// `notify_deleted` with a program.
+    pub deleted: Option<Program>,
+    /// `notify_deleted`, with or without: an instance that a reload removes is told of as DELETED
+    /// and not as FAULT.
+    pub tell_deleted: bool,
+    /// `notify`: run after the others on every change, with four more arguments.
+    pub any: Option<Program>,
+    /// `notify_priority_changes`: the FIFOs are told of another priority.
+    pub priority_changes: bool,
 }
 
 /// A line of `track_interface` or `track_script`.

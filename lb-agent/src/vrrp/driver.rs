@@ -28,7 +28,7 @@ use tracing::{error, info, warn};
 
 use super::announce::Announcer;
 use super::election::PRIORITY_OWNER;
-use super::event::{Action, Input, Reason, State};
+use super::event::{Action, Input, Notice, Reason, State, Told};
 use super::packet;
 use super::priority::Condition;
 use super::slot::Slot;
@@ -63,6 +63,9 @@ pub trait Host {
 
     /// Hears of a change after everything that belongs to it is done.
     fn state_changed(&mut self, instance: &VrrpInstance, from: State, to: State, reason: Reason);
+
+    /// Tells scripts and FIFOs. Must not wait for them.
+    fn notify(&mut self, notice: Notice<'_>);
 }
 
 /// Why [`Driver::next_event`] returned.
@@ -195,6 +198,11 @@ impl<H: Host> Driver<H> {
     /// Makes `instances` the ones that run: unchanged ones are not touched, removed and changed
     /// ones release first, new and changed ones start.
     pub async fn reconfigure(&mut self, instances: Vec<VrrpInstance>) {
+        self.replace(instances, Told::Deleted).await;
+    }
+
+    /// `end` is what is told of those that do not come back.
+    async fn replace(&mut self, instances: Vec<VrrpInstance>, end: Told) {
         for at in 0..self.slots.len() {
             let stays = self
                 .slots
@@ -202,6 +210,12 @@ impl<H: Host> Driver<H> {
                 .is_some_and(|slot| instances.contains(&slot.config));
             if !stays {
                 self.step(at, Input::Shutdown).await;
+                let slot = self.slots.get(at);
+                let gone =
+                    slot.filter(|old| !instances.iter().any(|new| new.name == old.config.name));
+                if let Some(slot) = gone {
+                    self.host.notify(slot.notice(end));
+                }
             }
         }
         self.slots.retain(|slot| instances.contains(&slot.config));
@@ -220,7 +234,7 @@ impl<H: Host> Driver<H> {
 
     /// Stops all instances: each MASTER removes its addresses, detaches, and then tells its peers.
     pub async fn shutdown(&mut self) {
-        self.reconfigure(Vec::new()).await;
+        self.replace(Vec::new(), Told::Stop).await;
     }
 
     /// All instances in the order of the configuration.
@@ -355,10 +369,18 @@ impl<H: Host> Driver<H> {
             }
             Action::PriorityChanged { from, to } => {
                 info!("{name}: priority {from} -> {to}");
+                let told = match slot.fsm.state() {
+                    State::Master => Told::MasterPriority,
+                    State::Init | State::Backup | State::Fault => Told::BackupPriority,
+                };
+                self.host.notify(slot.notice(told));
             }
             Action::StateChanged { from, to, reason } => {
                 slot.changed(from, to, reason);
                 self.host.state_changed(&slot.config, from, to, reason);
+                if let Some(told) = to.told() {
+                    self.host.notify(slot.notice(told));
+                }
             }
         }
         None

@@ -124,6 +124,8 @@ impl Host for AddressHost {
     }
 
     fn state_changed(&mut self, _: &VrrpInstance, _: State, _: State, _: Reason) {}
+
+    fn notify(&mut self, _: Notice<'_>) {}
 }
 
 enum Order {
@@ -262,6 +264,7 @@ fn instance(version: VrrpVersion, priority: u8) -> VrrpInstance {
         }],
         track_primary: true,
         tracks: Vec::new(),
+        notify: crate::config::model::Notify::default(),
     }
 }
 

@@ -182,3 +182,83 @@ impl fmt::Display for Reason {
         }
     }
 }
+
+/// Whom a [`Notice`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Scope {
+    /// A `vrrp_instance`.
+    Instance,
+    /// A `vrrp_sync_group`.
+    Group,
+}
+
+/// What scripts and FIFOs are told.
+///
+/// KEEPALIVED: the words are those of `notify` and of the FIFOs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Told {
+    /// It became MASTER.
+    Master,
+    /// It became BACKUP.
+    Backup,
+    /// It is in FAULT.
+    Fault,
+    /// The agent stops.
+    Stop,
+    /// A reload removed it.
+    Deleted,
+    /// A MASTER elects with another priority.
+    MasterPriority,
+    /// A router that is not MASTER elects with another priority.
+    BackupPriority,
+}
+
+/// Something that scripts and FIFOs are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice<'a> {
+    /// Instance or group.
+    pub scope: Scope,
+    /// Its name.
+    pub name: &'a str,
+    /// What happened.
+    pub told: Told,
+    /// Effective priority; 0 for a group.
+    pub priority: u8,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Instance => "INSTANCE",
+            Self::Group => "GROUP",
+        })
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Master => "MASTER",
+            Self::Backup => "BACKUP",
+            Self::Fault => "FAULT",
+            Self::Stop => "STOP",
+            Self::Deleted => "DELETED",
+            Self::MasterPriority => "MASTER_PRIORITY",
+            Self::BackupPriority => "BACKUP_PRIORITY",
+        })
+    }
+}
+
+impl State {
+    /// What is told of entering it; INIT is told of as what led to it.
+    pub fn told(self) -> Option<Told> {
+        match self {
+            Self::Init => None,
+            Self::Backup => Some(Told::Backup),
+            Self::Master => Some(Told::Master),
+            Self::Fault => Some(Told::Fault),
+        }
+    }
+}

@@ -21,7 +21,7 @@ macro_rules! features {
 
 features! {
     Warning MAIL_FEATURE: "mail alerts" => "no mail is sent";
-    Warning NOTIFY_FEATURE: "notify scripts and FIFOs" => "nothing is run or written on a change";
+    Warning NOTIFY_FEATURE: "notifications other than an instance's own changes" => "nothing is run or written";
     Warning TRACKING_FEATURE: "tracking of files, processes and BFD"
         => "they do not count for the priority";
     Warning SYNC_GROUP_FEATURE: "vrrp_sync_group" => "each instance fails over by itself";

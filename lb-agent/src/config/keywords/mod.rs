@@ -8,6 +8,7 @@
 mod checkers;
 mod features;
 mod global;
+mod notify;
 mod real_server;
 mod timing;
 mod top;

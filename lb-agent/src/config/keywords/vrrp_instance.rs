@@ -14,12 +14,18 @@ use super::features::{
     ADVERT, CONNECTION_SYNC, EXCLUDED, GARP, HMAC, LOGGING, MAIL, NOTIFY, PREEMPT_DELAY, ROUTES,
     STRICT, TRACKING, VMAC,
 };
-use super::{top, tracking, virtual_ipaddress, vrrp_other};
+use super::{notify, top, tracking, virtual_ipaddress, vrrp_other};
 
 /// `vrrp_instance`.
 pub(crate) static INSTANCE: Table<RawInstance> = Table {
     path: "vrrp_instance",
-    groups: &[ELECTION, ADDRESSES, EFFECTS, WIRE],
+    groups: &[
+        ELECTION,
+        ADDRESSES,
+        EFFECTS,
+        notify::rows!(RawInstance),
+        WIRE,
+    ],
 };
 
 /// `authentication`.
@@ -266,32 +272,20 @@ const EFFECTS: &[Keyword<RawInstance>] = &[
     )
     .default("off"),
     off_flag("linkbeat_use_polling", "Poll the link state.", TRACKING),
-    off("notify", "Program to run on every change.", NOTIFY),
-    off(
-        "notify_master",
-        "Program to run when it becomes master.",
-        NOTIFY,
-    ),
-    off(
-        "notify_backup",
-        "Program to run when it becomes backup.",
-        NOTIFY,
-    ),
-    off("notify_fault", "Program to run on a fault.", NOTIFY),
-    off("notify_stop", "Program to run at the end.", NOTIFY),
-    off(
+    flag(
         "notify_deleted",
-        "Program to run when a reload removes it.",
-        NOTIFY,
-    ),
+        "An instance that a reload removes is told of as DELETED, not as FAULT; with a program, \
+         that is run.",
+        |raw: &mut RawInstance, line| {
+            let program = line.word(1).and_then(|_| notify::program(line));
+            let value = Spanned::new(program.map(|program| program.value), line.span());
+            line.set(&mut raw.notify.deleted, Some(value));
+        },
+    )
+    .params(0, 3),
     off(
         "notify_master_rx_lower_pri",
         "Program to run when a master hears a lower priority.",
-        NOTIFY,
-    ),
-    off_flag(
-        "notify_priority_changes",
-        "Tell the FIFO of priority changes.",
         NOTIFY,
     ),
     off_flag("smtp_alert", "Send mail on changes.", MAIL),

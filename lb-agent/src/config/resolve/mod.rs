@@ -23,6 +23,11 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
     if let Some(group) = raw.global.mcast_group4 {
         global.vrrp_mcast_group4 = group.value;
     }
+    global.notify_fifos = [&raw.global.notify_fifo, &raw.global.vrrp_notify_fifo]
+        .into_iter()
+        .flatten()
+        .map(|path| path.value.clone())
+        .collect();
     global.script_security = raw.global.script_security.is_some();
     check_group_members(raw, diagnostics);
     let vrrp_scripts = track::scripts(raw, diagnostics);

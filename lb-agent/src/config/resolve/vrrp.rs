@@ -181,6 +181,7 @@ impl Resolver<'_> {
             vips: raw.vips.iter().map(|vip| vip.value.clone()).collect(),
             track_primary: raw.track_primary.is_none(),
             tracks: Vec::new(),
+            notify: track::notify(&raw.notify, self.global),
         };
         self.takeover_time(&instance);
         Some(instance)
