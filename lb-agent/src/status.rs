@@ -103,6 +103,7 @@ fn instance(i: &InstanceStatus, configured: Option<&VrrpInstance>) -> wire::Inst
             })
             .collect(),
         tracks: i.tracks.iter().map(track).collect(),
+        group: configured.and_then(|c| c.group.clone()),
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Config {
     pub vrrp_scripts: Vec<VrrpScript>,
     /// `vrrp_instance` blocks in the order of the file.
     pub vrrp_instances: Vec<VrrpInstance>,
+    /// `vrrp_sync_group` blocks in the order of the file.
+    pub sync_groups: Vec<SyncGroup>,
     /// `virtual_server` blocks in the order of the file.
     pub virtual_servers: Vec<VirtualServer>,
 }
@@ -107,6 +109,19 @@ pub struct VrrpInstance {
     pub track_primary: bool,
     /// `track_interface` and `track_script`, in the order of the file.
     pub tracks: Vec<Track>,
+    /// `notify…`.
+    pub notify: Notify,
+    /// The `vrrp_sync_group` that names it.
+    pub group: Option<String>,
+}
+
+/// `vrrp_sync_group NAME { … }`. Its members know it; what it tracks they track.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SyncGroup {
+    /// Its name.
+    pub name: String,
+    /// `group`: the instances, in the order of the file.
+    pub members: Vec<String>,
     /// `notify…`.
     pub notify: Notify,
 }

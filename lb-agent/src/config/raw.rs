@@ -20,8 +20,7 @@ pub(crate) struct RawConfig {
     pub(crate) instances: Vec<RawInstance>,
     pub(crate) virtual_servers: Vec<RawVirtualServer>,
     pub(crate) scripts: Vec<RawScript>,
-    /// Instances named by `group` of `vrrp_sync_group`.
-    pub(crate) group_members: Vec<Spanned<String>>,
+    pub(crate) groups: Vec<RawGroup>,
 }
 
 /// `global_defs`.
@@ -80,6 +79,19 @@ pub(crate) struct RawWeight {
 pub(crate) struct RawTrack {
     pub(crate) name: Spanned<String>,
     pub(crate) weight: Option<Spanned<RawWeight>>,
+}
+
+/// `vrrp_sync_group`.
+#[derive(Debug, Default)]
+pub(crate) struct RawGroup {
+    pub(crate) name: String,
+    pub(crate) head: Span,
+    /// `group { … }`.
+    pub(crate) members: Vec<Spanned<String>>,
+    pub(crate) track_interfaces: Vec<RawTrack>,
+    pub(crate) track_scripts: Vec<RawTrack>,
+    pub(crate) tracking_weight: Option<Spanned<bool>>,
+    pub(crate) notify: RawNotify,
 }
 
 /// `auth_type`.

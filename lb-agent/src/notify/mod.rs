@@ -175,7 +175,10 @@ impl Programs {
 
 fn wanted(config: &Config) -> impl Iterator<Item = (Key, &Notify)> {
     let instances = config.vrrp_instances.iter();
-    instances.map(|instance| ((Scope::Instance, instance.name.clone()), &instance.notify))
+    let instances =
+        instances.map(|instance| ((Scope::Instance, instance.name.clone()), &instance.notify));
+    let groups = config.sync_groups.iter();
+    instances.chain(groups.map(|group| ((Scope::Group, group.name.clone()), &group.notify)))
 }
 
 /// KEEPALIVED: what `notify` gets behind its own arguments.

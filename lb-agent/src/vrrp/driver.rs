@@ -28,12 +28,13 @@ use tracing::{error, info, warn};
 
 use super::announce::Announcer;
 use super::election::PRIORITY_OWNER;
-use super::event::{Action, Input, Notice, Reason, State, Told};
+use super::event::{Action, Input, Notice, Reason, Scope, State, Told};
 use super::packet;
 use super::priority::Condition;
 use super::slot::Slot;
 use super::socket::{SocketError, VrrpSocket};
 use super::status::InstanceStatus;
+use super::sync_group::{self, Group, Member};
 use super::time::Nanos;
 use crate::config::model::{Tracked, VrrpInstance};
 use crate::netlink::links::{self, LinkError};
@@ -43,6 +44,8 @@ use crate::netlink::watch::{self, LinkEvent};
 pub const DRAIN_MAX: usize = 64;
 /// How often an interface that cannot be used is looked at again, should no one report it.
 pub const RESCAN_EVERY: Duration = Duration::from_secs(1);
+/// Rounds of orders after one input: hold, go, fail to claim, hold, and some to spare.
+const FOLLOW_MAX: usize = 16;
 
 /// What a MASTER does to this host. The application implements it: packet program and addresses.
 #[expect(
@@ -90,6 +93,24 @@ pub struct Driver<H: Host> {
     interfaces: BTreeMap<u32, (String, bool)>,
     /// What is known of scripts, by their names.
     scripts: BTreeMap<String, Condition>,
+    /// Sync groups, by their names.
+    groups: BTreeMap<String, GroupSlot>,
+}
+
+/// A sync group's rules, and what was told of it last.
+#[derive(Debug)]
+struct GroupSlot {
+    rules: Group,
+    state: State,
+}
+
+impl Default for GroupSlot {
+    fn default() -> Self {
+        Self {
+            rules: Group::default(),
+            state: State::Init,
+        }
+    }
 }
 
 impl<H: Host> Driver<H> {
@@ -104,6 +125,7 @@ impl<H: Host> Driver<H> {
             rescan_at: None,
             interfaces: BTreeMap::new(),
             scripts: BTreeMap::new(),
+            groups: BTreeMap::new(),
         }
     }
 
@@ -209,7 +231,8 @@ impl<H: Host> Driver<H> {
                 .get(at)
                 .is_some_and(|slot| instances.contains(&slot.config));
             if !stays {
-                self.step(at, Input::Shutdown).await;
+                // Its group follows once all that go are gone.
+                self.step_one(at, Input::Shutdown).await;
                 let slot = self.slots.get(at);
                 let gone =
                     slot.filter(|old| !instances.iter().any(|new| new.name == old.config.name));
@@ -219,6 +242,20 @@ impl<H: Host> Driver<H> {
             }
         }
         self.slots.retain(|slot| instances.contains(&slot.config));
+        let remains = |name: &String| {
+            let mut of = instances.iter().map(|new| new.group.as_ref());
+            of.any(|group| group == Some(name))
+        };
+        let gone: Vec<String> = self
+            .groups
+            .keys()
+            .filter(|n| !remains(n))
+            .cloned()
+            .collect();
+        for name in gone {
+            self.groups.remove(&name);
+            self.host.notify(group_notice(&name, end));
+        }
         let order: Vec<String> = instances.iter().map(|new| new.name.clone()).collect();
         self.list_interfaces(&instances).await;
         for config in instances {
@@ -332,8 +369,48 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Gives one input to an instance and performs the actions, and what follows from those.
+    /// Gives one input to an instance, performs the actions, and lets its sync group follow.
     async fn step(&mut self, at: usize, input: Input) {
+        self.step_one(at, input).await;
+        let slot = self.slots.get(at);
+        if let Some(group) = slot.and_then(|slot| slot.config.group.clone()) {
+            self.follow(&group).await;
+        }
+    }
+
+    /// Moves the members of a sync group together, and tells of its state.
+    async fn follow(&mut self, name: &str) {
+        let in_group = |slot: &Slot| slot.config.group.as_deref() == Some(name);
+        let mut group = self.groups.remove(name).unwrap_or_default();
+        for _ in 0..FOLLOW_MAX {
+            let slots = self.slots.iter().enumerate();
+            let (places, members): (Vec<usize>, Vec<Member>) = slots
+                .filter(|(_, slot)| in_group(slot))
+                .map(|(at, slot)| (at, slot.fsm.member()))
+                .unzip();
+            let orders = group.rules.orders(&members);
+            if orders.is_empty() {
+                break;
+            }
+            for (member, order) in orders {
+                if let Some(at) = places.get(member) {
+                    self.step_one(*at, Input::Group(order)).await;
+                }
+            }
+        }
+        let members = self.slots.iter().filter(|slot| in_group(slot));
+        let state = sync_group::state_of(members.map(|slot| slot.fsm.state()));
+        let told = state.and_then(State::told);
+        if let Some(told) = told.filter(|_| state != Some(group.state)) {
+            info!("sync group {name}: {told}");
+            self.host.notify(group_notice(name, told));
+        }
+        group.state = state.unwrap_or(group.state);
+        self.groups.insert(name.to_owned(), group);
+    }
+
+    /// Gives one input to an instance and performs the actions, and what follows from those.
+    async fn step_one(&mut self, at: usize, input: Input) {
         let mut next = Some(input);
         while let Some(input) = next.take() {
             let mut actions = Vec::new();
@@ -527,6 +604,15 @@ impl<H: Host> Driver<H> {
             let ifindex = Some(port.ifindex());
             slots.iter().any(|slot| slot.ifindex == ifindex)
         });
+    }
+}
+
+fn group_notice(name: &str, told: Told) -> Notice<'_> {
+    Notice {
+        scope: Scope::Group,
+        name,
+        told,
+        priority: 0,
     }
 }
 

@@ -265,6 +265,7 @@ fn instance(version: VrrpVersion, priority: u8) -> VrrpInstance {
         track_primary: true,
         tracks: Vec::new(),
         notify: crate::config::model::Notify::default(),
+        group: None,
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::priority::Verdict;
+use super::sync_group::Order;
 
 /// State as users and scripts know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -56,6 +57,8 @@ pub enum Input {
     InterfaceDown,
     /// What is tracked comes to this; also given before `Start`.
     Tracks(Verdict),
+    /// Its sync group tells it to.
+    Group(Order),
     /// A `Claim` could not be performed.
     ClaimFailed,
     /// Stop for good.
@@ -129,6 +132,14 @@ pub enum Reason {
     InterfaceUp,
     /// A tracked interface or script without weight is down.
     TrackFailed,
+    /// Another member of its sync group is in FAULT.
+    GroupFailed,
+    /// No member of its sync group is in FAULT any more.
+    GroupReady,
+    /// All members of its sync group found no MASTER.
+    GroupMaster,
+    /// Another member of its sync group is not MASTER any more.
+    GroupBackup,
     /// Nothing that is tracked stands in the way any more.
     TracksReady,
     /// The addresses or the packet program could not be claimed.
@@ -175,6 +186,10 @@ impl fmt::Display for Reason {
             }
             Self::InterfaceUp => f.write_str("its interface is back"),
             Self::TrackFailed => f.write_str("what it tracks failed"),
+            Self::GroupFailed => f.write_str("another member of its sync group is in FAULT"),
+            Self::GroupReady => f.write_str("no member of its sync group is in FAULT any more"),
+            Self::GroupMaster => f.write_str("no member of its sync group heard a MASTER"),
+            Self::GroupBackup => f.write_str("another member of its sync group gave its role up"),
             Self::TracksReady => f.write_str("what it tracks is good"),
             Self::ClaimFailed => f.write_str("addresses or packet program could not be claimed"),
             Self::Retry => f.write_str("the pause after the failed claim is over"),

@@ -18,6 +18,7 @@ fn settings(version: VrrpVersion, priority: u8) -> Settings {
         priority,
         interval: Duration::from_secs(1),
         preempt: true,
+        grouped: false,
     }
 }
 
@@ -517,6 +518,10 @@ fn any_input() -> impl Strategy<Value = Input> {
         2 => source.prop_map(|source| Input::InterfaceUp { source }),
         1 => Just(Input::InterfaceDown),
         1 => Just(Input::ClaimFailed),
+        1 => Just(Input::Group(Order::Master)),
+        1 => Just(Input::Group(Order::Backup)),
+        1 => Just(Input::Group(Order::Hold(Standing::Failed))),
+        1 => Just(Input::Group(Order::Hold(Standing::Ready))),
         3 => (1u8..=254, 0..3).prop_map(|(priority, standing)| Input::Tracks(Verdict {
             priority,
             standing: match standing {
@@ -531,12 +536,13 @@ fn any_input() -> impl Strategy<Value = Input> {
 
 fn any_settings() -> impl Strategy<Value = Settings> {
     let version = prop_oneof![Just(VrrpVersion::V2), Just(VrrpVersion::V3)];
-    (version, 1u8..=255, 1u64..300, any::<bool>()).prop_map(
-        |(version, priority, tenths, preempt)| Settings {
+    (version, 1u8..=255, 1u64..300, any::<bool>(), any::<bool>()).prop_map(
+        |(version, priority, tenths, preempt, grouped)| Settings {
             version,
             priority,
             interval: Duration::from_millis(tenths * 100),
             preempt,
+            grouped,
         },
     )
 }

@@ -46,6 +46,7 @@ impl Slot {
             priority: config.priority,
             interval: config.advert_interval,
             preempt: config.preempt,
+            grouped: config.group.is_some(),
         };
         Self {
             fsm: Instance::new(settings),

@@ -24,7 +24,6 @@ features! {
     Warning NOTIFY_FEATURE: "notifications other than an instance's own changes" => "nothing is run or written";
     Warning TRACKING_FEATURE: "tracking of files, processes and BFD"
         => "they do not count for the priority";
-    Warning SYNC_GROUP_FEATURE: "vrrp_sync_group" => "each instance fails over by itself";
     Warning GARP_FEATURE: "GARP timing" => "gratuitous ARP is sent with keepalived's defaults";
     Warning VMAC_FEATURE: "virtual MAC interfaces" => "the interface's own MAC address is used";
     Warning PREEMPT_DELAY_FEATURE: "preempt_delay" => "a higher priority takes over at once";
@@ -50,7 +49,6 @@ features! {
 pub(super) const MAIL: Status = Status::NotYet(&MAIL_FEATURE);
 pub(super) const NOTIFY: Status = Status::NotYet(&NOTIFY_FEATURE);
 pub(super) const TRACKING: Status = Status::NotYet(&TRACKING_FEATURE);
-pub(super) const SYNC_GROUP: Status = Status::NotYet(&SYNC_GROUP_FEATURE);
 pub(super) const GARP: Status = Status::NotYet(&GARP_FEATURE);
 pub(super) const VMAC: Status = Status::NotYet(&VMAC_FEATURE);
 pub(super) const PREEMPT_DELAY: Status = Status::NotYet(&PREEMPT_DELAY_FEATURE);

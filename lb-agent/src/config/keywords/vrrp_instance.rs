@@ -14,7 +14,7 @@ use super::features::{
     ADVERT, CONNECTION_SYNC, EXCLUDED, GARP, HMAC, LOGGING, MAIL, NOTIFY, PREEMPT_DELAY, ROUTES,
     STRICT, TRACKING, VMAC,
 };
-use super::{notify, top, tracking, virtual_ipaddress, vrrp_other};
+use super::{notify, tracking, virtual_ipaddress, vrrp_other};
 
 /// `vrrp_instance`.
 pub(crate) static INSTANCE: Table<RawInstance> = Table {
@@ -467,9 +467,4 @@ fn unicast_peer(raw: &mut RawInstance, item: &Item, ctx: &mut Context) {
             ));
         }
     }
-}
-
-/// The names in `group { … }`, for `vrrp_other`.
-pub(super) fn names(item: &Item) -> Vec<Spanned<String>> {
-    top::words(item).collect()
 }

@@ -182,6 +182,7 @@ impl Resolver<'_> {
             track_primary: raw.track_primary.is_none(),
             tracks: Vec::new(),
             notify: track::notify(&raw.notify, self.global),
+            group: None,
         };
         self.takeover_time(&instance);
         Some(instance)
