@@ -7,6 +7,7 @@
 //! - [`abi`]: the byte layout of every map key and value, defined once.
 //! - [`wire`]: header views (Ethernet, VLAN, IPv4, TCP, UDP).
 //! - [`csum`]: RFC 1071 sums and RFC 1624 updates.
+//! - [`hash`]: the keyed hash that spreads flows over the connection table.
 //! - [`sched`]: the schedulers, one rule a file, with IPVS's choices in IPVS's order.
 //! - [`tcp_state`]: what the director, which sees the client's half only, makes of a TCP flow.
 //! - [`verdict`]: every way a packet can leave, with its name, sentence and counter.
@@ -25,6 +26,7 @@ extern crate std;
 
 pub mod abi;
 pub mod csum;
+pub mod hash;
 pub mod sched;
 pub mod tcp_state;
 pub mod verdict;

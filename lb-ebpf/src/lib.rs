@@ -33,11 +33,12 @@ pub mod schedule;
 pub mod stats;
 pub mod tables;
 
+use lb_common::abi::Dest;
 use lb_common::tcp_state;
 use lb_common::verdict::Verdict;
 use lb_common::wire::PROTO_UDP;
 
-use conntrack::Hit;
+use conntrack::{Hit, Place};
 use packet::Packet;
 use parse::Flow;
 use tables::Tables;
@@ -73,25 +74,26 @@ pub fn ingress<P: Packet, T: Tables>(pkt: &mut P, tables: &T) -> Outcome {
 /// Finds or makes the connection of a flow and forwards the packet along it.
 #[inline(always)]
 fn balance<P: Packet, T: Tables>(pkt: &mut P, tables: &T, flow: &Flow) -> Outcome {
-    let now_ns = tables.now_ns();
-    let (id, opened) = match conntrack::find(tables, flow, now_ns) {
-        Hit::Dest(id) => (id, 0),
+    let now = tables.now();
+    let place = Place::of(tables, flow);
+    let (id, dest, opened) = match conntrack::find(tables, flow, &place, now) {
+        Hit::Dest(id, dest) => (id, dest, 0),
         Hit::DestGone => return Verdict::DropDestGone.into(),
-        Hit::Miss => match open(tables, flow, now_ns) {
-            Ok(id) => (id, 1),
+        Hit::Miss(old) => match open(tables, flow) {
+            Ok((id, dest)) => {
+                conntrack::create(tables, flow, &place, old, (id, dest), now);
+                (id, dest, 1)
+            }
             Err(verdict) => return verdict.into(),
         },
-    };
-    let Some(dest) = tables.dest(id) else {
-        return Verdict::DropDestGone.into();
     };
     stats::count(tables, flow, id, dest, opened);
     forward::forward(pkt, tables, flow, dest)
 }
 
-/// Opens a connection: which service, which real server.
+/// Which service and which real server a new connection gets.
 #[inline(always)]
-fn open<T: Tables>(tables: &T, flow: &Flow, now_ns: u64) -> Result<u32, Verdict> {
+fn open<'t, T: Tables>(tables: &'t T, flow: &Flow) -> Result<(u32, &'t Dest), Verdict> {
     let service = lookup::service(tables, flow).ok_or(Verdict::PassNoService)?;
     // IPVS: `tcp_conn_schedule` opens a connection for a SYN only (sloppy_tcp is off).
     let opens = flow.proto == PROTO_UDP
@@ -99,7 +101,5 @@ fn open<T: Tables>(tables: &T, flow: &Flow, now_ns: u64) -> Result<u32, Verdict>
     if !opens {
         return Err(Verdict::PassNoConnection);
     }
-    let (id, dest) = schedule::pick(tables, service).ok_or(Verdict::PassNoDest)?;
-    conntrack::create(tables, flow, id, dest, now_ns);
-    Ok(id)
+    schedule::pick(tables, service).ok_or(Verdict::PassNoDest)
 }

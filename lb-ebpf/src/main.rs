@@ -20,20 +20,23 @@
 
 use core::ffi::c_void;
 
+use aya_ebpf::Global;
 use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
-use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_loop, bpf_redirect};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_loop, bpf_redirect};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use bytemuck::Pod;
 use lb_common::abi::{
-    Conn, ConnKey, Dest, Link, MAX_CONNS, MAX_DESTS, MAX_LINKS, MAX_MEMBERS, MAX_SERVICES, Member,
-    Service, ServiceKey, Traffic, VERDICT_SLOTS,
+    CONN_SLOTS, CONN_TICK_MASK, ConnBucket, ConnSlot, DEFAULT_CONNS, Dest, Link, MAX_DESTS,
+    MAX_LINKS, MAX_MEMBERS, MAX_SERVICES, Member, Service, ServiceKey, Traffic, VERDICT_SLOTS,
+    conn_buckets,
 };
+use lb_common::hash::{self, HashKey};
 use lb_common::verdict::{Fate, Verdict};
 use lb_ebpf::Outcome;
 use lb_ebpf::packet::Packet;
-use lb_ebpf::tables::Tables;
+use lb_ebpf::tables::{Bucket, Tables};
 
 #[btf_map]
 static SERVICES: HashMap<ServiceKey, Service, { MAX_SERVICES as usize }> = HashMap::new();
@@ -46,13 +49,34 @@ static DESTS: Array<Dest, { MAX_DESTS as usize }> = Array::new();
 #[btf_map]
 static LINKS: Array<Link, { MAX_LINKS as usize }> = Array::new();
 #[btf_map]
-static CONNS: LruHashMap<ConnKey, Conn, { MAX_CONNS as usize }> = LruHashMap::new();
+static CONNS: Array<ConnBucket, { conn_buckets(DEFAULT_CONNS) as usize }, MMAPABLE> = Array::new();
 #[btf_map]
 static VERDICTS: PerCpuArray<u64, { VERDICT_SLOTS as usize }> = PerCpuArray::new();
 #[btf_map]
 static DEST_TRAFFIC: PerCpuArray<Traffic, { MAX_DESTS as usize }> = PerCpuArray::new();
 #[btf_map]
 static SERVICE_TRAFFIC: PerCpuArray<Traffic, { MAX_SERVICES as usize }> = PerCpuArray::new();
+
+/// The agent maps the table into its memory (`BPF_F_MMAPABLE`).
+const MMAPABLE: usize = 1 << 10;
+
+// Set by the agent at load, constants to the verifier from then on.
+#[unsafe(no_mangle)]
+static CONN_BUCKETS: Global<u32> = Global::new(conn_buckets(DEFAULT_CONNS));
+#[unsafe(no_mangle)]
+static TICK_SHIFT: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static TICK_NS: Global<u32> = Global::new(1);
+#[unsafe(no_mangle)]
+static HASH_0: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static HASH_1: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static HASH_2: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static HASH_3: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static HASH_4: Global<u64> = Global::new(0);
 
 /// GPL-compatible, as the helpers ask for.
 #[unsafe(no_mangle)]
@@ -67,6 +91,12 @@ pub fn xlvs(ctx: XdpContext) -> u32 {
     #[cfg(feature = "packet-log")]
     aya_log_ebpf::debug!(&pkt.ctx, "{}", outcome.verdict.name());
     conclude(outcome)
+}
+
+/// The connection table's time as the return value, for the agent.
+#[xdp]
+pub fn xlvs_clock(_ctx: XdpContext) -> u32 {
+    BpfTables.now()
 }
 
 /// Counts the verdict and turns it into an XDP code.
@@ -155,11 +185,76 @@ fn opaque(mut value: usize) -> usize {
 /// The maps.
 struct BpfTables;
 
-impl Tables for BpfTables {
+/// A bucket of `CONNS`; only words are read and written, never a reference made.
+#[derive(Clone, Copy)]
+struct BpfBucket(*mut ConnBucket);
+
+impl BpfBucket {
     #[inline(always)]
-    fn now_ns(&self) -> u64 {
-        // SAFETY: a helper call without arguments.
-        unsafe { bpf_ktime_get_ns() }
+    fn slot(self, slot: usize) -> *mut ConnSlot {
+        // SAFETY: masked to the four slots of the bucket, which is a whole map value.
+        unsafe { self.0.cast::<ConnSlot>().add(slot & (CONN_SLOTS - 1)) }
+    }
+}
+
+impl Bucket for BpfBucket {
+    #[inline(always)]
+    fn meta(self, slot: usize) -> u64 {
+        // SAFETY: inside a map value. Volatile: other CPUs write it, and it is read twice.
+        unsafe { (&raw const (*self.slot(slot)).meta).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn key(self, slot: usize) -> u64 {
+        // SAFETY: as in `meta`.
+        unsafe { (&raw const (*self.slot(slot)).key).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn set_key(self, slot: usize, key: u64) {
+        // SAFETY: as in `meta`.
+        unsafe { (&raw mut (*self.slot(slot)).key).write_volatile(key) };
+    }
+
+    #[inline(always)]
+    fn swap_meta(self, slot: usize, old: u64, new: u64) -> bool {
+        // SAFETY: as in `meta`.
+        let word = unsafe { &raw mut (*self.slot(slot)).meta };
+        compare_exchange(word, old, new) == old
+    }
+}
+
+impl Tables for BpfTables {
+    type Bucket<'t> = BpfBucket;
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: a helper call without arguments; the JIT makes a load of it.
+        let jiffies = unsafe { bpf_jiffies64() };
+        (jiffies >> (TICK_SHIFT.load() & 63)) as u32 & CONN_TICK_MASK
+    }
+
+    #[inline(always)]
+    fn tick_ns(&self) -> u64 {
+        u64::from(TICK_NS.load())
+    }
+
+    #[inline(always)]
+    fn hash_key(&self) -> HashKey {
+        [
+            HASH_0.load(),
+            HASH_1.load(),
+            HASH_2.load(),
+            HASH_3.load(),
+            HASH_4.load(),
+        ]
+    }
+
+    #[inline(always)]
+    fn bucket(&self, half: u32) -> Option<BpfBucket> {
+        CONNS
+            .get_ptr_mut(hash::bucket(half, CONN_BUCKETS.load()))
+            .map(BpfBucket)
     }
 
     #[inline(always)]
@@ -198,22 +293,6 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
-    fn with_conn<R>(&self, key: &ConnKey, change: impl FnOnce(&mut Conn) -> R) -> Option<R> {
-        // SAFETY: an LRU element stays allocated while the program runs. Two CPUs may see two
-        // packets of one flow at once: time and state are single words and the later write wins.
-        CONNS
-            .get_ptr_mut(key)
-            .map(|conn| change(unsafe { &mut *conn }))
-    }
-
-    #[inline(always)]
-    fn put_conn(&self, key: &ConnKey, conn: &Conn) {
-        // An insert fails only if the LRU has no element to give for a moment; the next packet of
-        // the flow tries again.
-        let _ = CONNS.insert(key, conn, 0);
-    }
-
-    #[inline(always)]
     fn count_service(&self, service: u32, add: impl Fn(&mut Traffic)) {
         if let Some(traffic) = SERVICE_TRAFFIC.get_ptr_mut(service) {
             // SAFETY: a per-CPU slot.
@@ -227,6 +306,11 @@ impl Tables for BpfTables {
             // SAFETY: a per-CPU slot.
             add(unsafe { &mut *traffic });
         }
+    }
+
+    #[inline(always)]
+    fn opaque(&self, value: u64) -> u64 {
+        opaque(value as usize) as u64
     }
 
     #[inline(always)]

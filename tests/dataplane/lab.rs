@@ -51,28 +51,48 @@ pub(crate) struct Lab {
     host_plan: Plan,
     kernel: Option<Dataplane>,
     now: Duration,
+    wanted: Desired,
 }
 
 impl Lab {
     /// A director with `DIRECTOR_MAC` and a service at `VIP` with these servers and weights.
     pub(crate) fn with_servers(protocol: Protocol, servers: &[(u8, u32)]) -> Self {
+        Self::new(load_kernel(), protocol, servers)
+    }
+
+    /// The same without the kernel, for rules that need many packets.
+    pub(crate) fn on_the_host(protocol: Protocol, servers: &[(u8, u32)]) -> Self {
+        Self::new(None, protocol, servers)
+    }
+
+    fn new(kernel: Option<Dataplane>, protocol: Protocol, servers: &[(u8, u32)]) -> Self {
         let mut lab = Self {
             host: HostTables::default(),
             host_plan: Plan::default(),
-            kernel: load_kernel(),
+            kernel,
             now: Duration::ZERO,
+            wanted: Desired::default(),
         };
         lab.know_link(INGRESS, DIRECTOR_MAC);
         lab.know_link(OTHER, OTHER_MAC);
         lab.set_servers(protocol, servers);
-        lab.route(|addr| {
+        lab.route_directly();
+        lab
+    }
+
+    pub(crate) fn route_directly(&mut self) {
+        self.route(|addr| {
             let n = addr.octets()[3];
             Some(NextHopRow {
                 ifindex: INGRESS,
                 mac: Some(server_mac(n)),
             })
         });
-        lab
+    }
+
+    /// The program in the kernel, where this process may load it.
+    pub(crate) fn kernel(&self) -> Option<&Dataplane> {
+        self.kernel.as_ref()
     }
 
     fn know_link(&mut self, ifindex: u32, mac: [u8; 6]) {
@@ -87,8 +107,14 @@ impl Lab {
         }
     }
 
-    /// Replaces the server list of the service at `VIP`.
+    /// Replaces the server list of the service at `VIP`, the only one.
     pub(crate) fn set_servers(&mut self, protocol: Protocol, servers: &[(u8, u32)]) {
+        self.wanted.services.clear();
+        self.add_servers(protocol, servers);
+    }
+
+    /// Adds a service at `VIP`.
+    pub(crate) fn add_servers(&mut self, protocol: Protocol, servers: &[(u8, u32)]) {
         let servers = servers
             .iter()
             .map(|(n, weight)| DesiredServer {
@@ -102,9 +128,8 @@ impl Lab {
             method: ForwardMethod::Dr,
             servers,
         };
-        self.apply(&Desired {
-            services: vec![service],
-        });
+        self.wanted.services.push(service);
+        self.apply(&self.wanted.clone());
     }
 
     pub(crate) fn apply(&mut self, wanted: &Desired) {
@@ -218,10 +243,7 @@ fn xdp_code(verdict: Verdict) -> u32 {
 /// The program in the kernel, where this process may load it.
 fn load_kernel() -> Option<Dataplane> {
     match Dataplane::load(&LoadOptions { max_conns: 4096 }) {
-        Ok(kernel) => {
-            println!("verified {:?}", kernel.info());
-            Some(kernel)
-        }
+        Ok(kernel) => Some(kernel),
         Err(DataplaneError::NoObject) => {
             eprintln!(
                 "skipped (kernel half): no packet program in this build (run: cargo xtask test)"

@@ -2,12 +2,14 @@
 //! Packet cases, each run twice: by the pipeline on the host and by the loaded program in the
 //! kernel (BPF_PROG_TEST_RUN), which must agree on verdict, XDP code, frame and counters.
 
+mod conns;
 mod frames;
 mod host;
 mod lab;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 
 use lb_agent::config::model::Protocol;
 use lb_agent::dataplane::plan::NextHopRow;
@@ -143,7 +145,7 @@ fn idle_connection_is_forgotten_after_its_timeout() {
     assert_eq!(lab.host.run(&ack(40000), INGRESS).0, Verdict::Transmit);
     lab.host.now_ns.set(1_000 + 900_000_000_000);
     assert_eq!(lab.host.run(&ack(40000), INGRESS).0, Verdict::Transmit);
-    lab.host.now_ns.set(1_001 + 1_800_000_000_000);
+    lab.host.now_ns.set(1_800_000_000_000 + host::TICK_NS);
     assert_eq!(
         lab.host.run(&ack(40000), INGRESS).0,
         Verdict::PassNoConnection
@@ -185,11 +187,23 @@ fn ip_options_and_ethernet_padding_are_no_obstacle() {
     assert_eq!(lab.traffic(Protocol::Tcp).0.in_bytes, 44 + 40);
 }
 
-/// Frames that are not ours, or not fit to be forwarded, each with its verdict.
 #[test]
-fn every_other_packet_has_its_reason() {
+fn every_other_packet_has_its_reason_and_is_not_touched() {
     let mut lab = Lab::with_servers(Protocol::Tcp, &[(1, 1)]);
-    let mut cases: Vec<(&str, Vec<u8>, Verdict)> = vec![
+    for (what, frame, verdict) in unwanted().into_iter().chain(damaged()) {
+        let (seen, after) = lab.send(&frame);
+        assert_eq!(seen, verdict, "{what}");
+        assert_eq!(after, frame, "{what}: not to be touched");
+    }
+}
+
+type Case = (&'static str, Vec<u8>, Verdict);
+
+/// Well-formed packets that are not for a real server.
+fn unwanted() -> Vec<Case> {
+    let tcp = |port, to, flags| Segment::tcp(port, to, flags);
+    let other_port = SocketAddrV4::new(*VIP.ip(), 81);
+    vec![
         (
             "ACK of nothing known",
             ack(40000),
@@ -197,12 +211,12 @@ fn every_other_packet_has_its_reason() {
         ),
         (
             "RST of nothing known",
-            Segment::tcp(1, VIP, "R").frame(),
+            tcp(1, VIP, "R").frame(),
             Verdict::PassNoConnection,
         ),
         (
             "other port",
-            Segment::tcp(1, with_port(81), "S").frame(),
+            tcp(1, other_port, "S").frame(),
             Verdict::PassNoService,
         ),
         ("other protocol", udp(1, VIP, b""), Verdict::PassNoService),
@@ -211,7 +225,7 @@ fn every_other_packet_has_its_reason() {
             "TTL 1",
             Segment {
                 ttl: 1,
-                ..Segment::tcp(2, VIP, "S")
+                ..tcp(2, VIP, "S")
             }
             .frame(),
             Verdict::DropTtlExpired,
@@ -220,77 +234,114 @@ fn every_other_packet_has_its_reason() {
             "TTL 0",
             Segment {
                 ttl: 0,
-                ..Segment::tcp(3, VIP, "S")
+                ..tcp(3, VIP, "S")
             }
             .frame(),
             Verdict::DropTtlExpired,
         ),
-    ];
-    let mut changed = |what, verdict, change: &dyn Fn(&mut Vec<u8>)| {
+    ]
+}
+
+/// A SYN to the service with some bytes overwritten, then cut to a length.
+fn damaged() -> Vec<Case> {
+    const WHOLE: usize = usize::MAX;
+    let syn_with = |changes: &[(usize, &[u8])], len: usize| {
         let mut frame = syn(50000);
-        change(&mut frame);
-        cases.push((what, frame, verdict));
+        for (at, bytes) in changes {
+            frame[*at..*at + bytes.len()].copy_from_slice(bytes);
+        }
+        frame.truncate(len);
+        frame
     };
-    changed("ARP", Verdict::PassNotIpv4, &|f| {
-        f[12..14].copy_from_slice(&[0x08, 0x06])
-    });
-    changed("IPv6", Verdict::PassNotIpv4, &|f| {
-        f[12..14].copy_from_slice(&[0x86, 0xdd])
-    });
-    changed("other host's MAC", Verdict::PassOtherHost, &|f| f[5] ^= 1);
-    changed("broadcast", Verdict::PassOtherHost, &|f| f[..6].fill(0xff));
-    changed("more fragments", Verdict::PassFragment, &|f| f[20] = 0x20);
-    changed("later fragment", Verdict::PassFragment, &|f| f[21] = 0x10);
-    changed("version 6", Verdict::DropMalformedIpv4, &|f| f[14] = 0x65);
-    changed("header length 16", Verdict::DropMalformedIpv4, &|f| {
-        f[14] = 0x44
-    });
-    changed("header beyond datagram", Verdict::DropMalformedIpv4, &|f| {
-        f[14] = 0x4f
-    });
-    changed("total length 19", Verdict::DropMalformedIpv4, &|f| {
-        f[16..18].copy_from_slice(&[0, 19])
-    });
-    changed("longer than frame", Verdict::DropMalformedIpv4, &|f| {
-        f[16] = 2
-    });
-    changed("frame ends in IPv4", Verdict::DropMalformedIpv4, &|f| {
-        f.truncate(30)
-    });
-    changed(
-        "frame ends after Ethernet",
-        Verdict::DropMalformedIpv4,
-        &|f| f.truncate(14),
-    );
-    changed(
-        "frame ends in Ethernet",
-        Verdict::DropTruncatedFrame,
-        &|f| f.truncate(13),
-    );
-    changed("frame ends in VLAN", Verdict::DropTruncatedFrame, &|f| {
-        f[12..14].copy_from_slice(&[0x81, 0x00]);
-        f.truncate(16);
-    });
-    changed(
-        "datagram ends in TCP",
-        Verdict::DropTruncatedTransport,
-        &|f| {
-            f[16..18].copy_from_slice(&39u16.to_be_bytes());
-        },
-    );
-    changed(
-        "datagram ends in UDP",
-        Verdict::DropTruncatedTransport,
-        &|f| {
-            f[23] = 17;
-            f[16..18].copy_from_slice(&27u16.to_be_bytes());
-        },
-    );
-    for (what, frame, verdict) in cases {
-        let (seen, after) = lab.send(&frame);
-        assert_eq!(seen, verdict, "{what}");
-        assert_eq!(after, frame, "{what}: not to be touched");
-    }
+    let ethertype = 12;
+    let (version, total_len, fragment, proto) = (14, 16, 20, 23);
+    vec![
+        (
+            "ARP",
+            syn_with(&[(ethertype, &[8, 6])], WHOLE),
+            Verdict::PassNotIpv4,
+        ),
+        (
+            "IPv6",
+            syn_with(&[(ethertype, &[0x86, 0xdd])], WHOLE),
+            Verdict::PassNotIpv4,
+        ),
+        (
+            "other host's MAC",
+            syn_with(&[(5, &[0xd0])], WHOLE),
+            Verdict::PassOtherHost,
+        ),
+        (
+            "broadcast",
+            syn_with(&[(0, &[0xff; 6])], WHOLE),
+            Verdict::PassOtherHost,
+        ),
+        (
+            "more fragments",
+            syn_with(&[(fragment, &[0x20])], WHOLE),
+            Verdict::PassFragment,
+        ),
+        (
+            "later fragment",
+            syn_with(&[(fragment, &[0, 16])], WHOLE),
+            Verdict::PassFragment,
+        ),
+        (
+            "version 6",
+            syn_with(&[(version, &[0x65])], WHOLE),
+            Verdict::DropMalformedIpv4,
+        ),
+        (
+            "header of 16 bytes",
+            syn_with(&[(version, &[0x44])], WHOLE),
+            Verdict::DropMalformedIpv4,
+        ),
+        (
+            "header beyond datagram",
+            syn_with(&[(version, &[0x4f])], WHOLE),
+            Verdict::DropMalformedIpv4,
+        ),
+        (
+            "total length 19",
+            syn_with(&[(total_len, &[0, 19])], WHOLE),
+            Verdict::DropMalformedIpv4,
+        ),
+        (
+            "longer than frame",
+            syn_with(&[(total_len, &[2, 40])], WHOLE),
+            Verdict::DropMalformedIpv4,
+        ),
+        (
+            "frame ends in IPv4",
+            syn_with(&[], 30),
+            Verdict::DropMalformedIpv4,
+        ),
+        (
+            "frame ends after Ethernet",
+            syn_with(&[], 14),
+            Verdict::DropMalformedIpv4,
+        ),
+        (
+            "frame ends in Ethernet",
+            syn_with(&[], 13),
+            Verdict::DropTruncatedFrame,
+        ),
+        (
+            "frame ends in VLAN",
+            syn_with(&[(ethertype, &[0x81, 0])], 16),
+            Verdict::DropTruncatedFrame,
+        ),
+        (
+            "ends in TCP",
+            syn_with(&[(total_len, &[0, 39])], WHOLE),
+            Verdict::DropTruncatedTransport,
+        ),
+        (
+            "ends in UDP",
+            syn_with(&[(proto, &[17]), (total_len, &[0, 27])], WHOLE),
+            Verdict::DropTruncatedTransport,
+        ),
+    ]
 }
 
 #[test]
@@ -333,10 +384,6 @@ fn longest_server_list_is_walked_to_its_end() {
         // The first server of the file stands last in the list.
         assert_eq!(lab.forward(&syn(40000 + n)), 0);
     }
-}
-
-fn with_port(port: u16) -> std::net::SocketAddrV4 {
-    std::net::SocketAddrV4::new(*VIP.ip(), port)
 }
 
 /// Whatever bytes come in, both executors come to the same end, and none is forwarded that is not a

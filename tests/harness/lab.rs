@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result, bail};
 
 use crate::netns::{self, Namespace};
-use crate::{pass, privilege, process};
+use crate::{outcome, pass, privilege, process};
 
 /// The interface that connects each host to the LAN.
 pub const INTERFACE: &str = "eth0";
@@ -48,6 +48,7 @@ impl Lab {
         privilege::require_root()?;
         // A failed experiment poisons the lock; the next one is as good as any.
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        outcome::begin();
         clear_leftovers()?;
         raise_file_limit()?;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -155,7 +156,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if outcome::is_failing() {
             match self.keep_files() {
                 Ok(kept) => eprintln!("laboratory: logs and captures kept in {}", kept.display()),
                 Err(error) => eprintln!("laboratory: {error:#}"),

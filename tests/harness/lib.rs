@@ -20,6 +20,7 @@
 //! - [`observer`]: adverts and gratuitous ARPs with kernel timestamps. [`requester`]: steady load.
 //! - [`experiment`]: what suites, demo and benchmark measure alike.
 //! - [`capture`]: what the wire carried, kept when a test fails. [`xdp`]: who has a program attached.
+//! - [`outcome`]: what a test returns.
 
 pub mod capture;
 pub mod client;
@@ -29,6 +30,7 @@ pub mod experiment;
 pub mod lab;
 pub mod netns;
 pub mod observer;
+pub mod outcome;
 pub mod pass;
 pub mod privilege;
 pub mod process;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use crate::capture::Capture;
 use crate::config::{DirectorConfig, Speed};
 use crate::director::{Director, Software};
 use crate::lab::{Host, Lab};
@@ -26,6 +27,10 @@ pub const SERVERS: [(Ipv4Addr, u32); 3] = [
     (Ipv4Addr::new(192, 0, 2, 12), 2),
     (Ipv4Addr::new(192, 0, 2, 13), 1),
 ];
+
+/// What tells the story of a failover without every packet of a benchmark.
+const CAPTURED: &str =
+    "ip proto 112 or ip proto 51 or arp or icmp or tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0";
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
 
@@ -47,6 +52,8 @@ pub struct Site {
     pub servers: Vec<RealServer>,
     /// Sees every advert and gratuitous ARP.
     pub observer: Observer,
+    /// What passes the directors' ports, in the same order; connections by their ends only.
+    pub captures: [Capture; 2],
     /// Where requests come from.
     pub client: Host,
     /// The LAN.
@@ -71,12 +78,17 @@ impl Site {
         let client = lab.host("client", CLIENT)?;
         let first = Director::new(lab.host("d1", DIRECTORS[0])?, software[0]);
         let second = Director::new(lab.host("d2", DIRECTORS[1])?, software[1]);
+        let captures = [
+            Capture::start(&lab, "d1", CAPTURED)?,
+            Capture::start(&lab, "d2", CAPTURED)?,
+        ];
         let lan: Arc<_> = lab.lan();
         let observer = Observer::start(&lan)?;
         Ok(Self {
             directors: [first, second],
             servers: Vec::new(),
             observer,
+            captures,
             client,
             lab,
         })

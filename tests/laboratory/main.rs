@@ -6,9 +6,9 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
 use xlvs_tests::config::{DirectorConfig, Speed};
 use xlvs_tests::director::Software;
+use xlvs_tests::outcome::Outcome;
 use xlvs_tests::site::{SERVERS, Site, VIP};
 use xlvs_tests::{client, netns};
 
@@ -16,7 +16,7 @@ const PAIR: [Software; 2] = [Software::Keepalived; 2];
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_web_server_answers_on_its_own_address_but_does_not_claim_the_vip() -> Result<()> {
+fn a_web_server_answers_on_its_own_address_but_does_not_claim_the_vip() -> Outcome {
     let site = Site::raise("laboratory-server", PAIR)?;
     assert_eq!(client::curl(&site.client, SERVERS[0].0)?, "rs1");
     assert_eq!(site.servers[0].answered(SERVERS[0].0)?, 1);
@@ -29,7 +29,7 @@ fn a_web_server_answers_on_its_own_address_but_does_not_claim_the_vip() -> Resul
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn the_observer_sees_a_keepalived_pair_elect_and_hand_over() -> Result<()> {
+fn the_observer_sees_a_keepalived_pair_elect_and_hand_over() -> Outcome {
     let mut site = Site::raise_directors("laboratory-observer", PAIR)?;
     let [first, second] = &mut site.directors;
     first.start(&DirectorConfig::first(VIP, Speed::V3Tenth).text())?;
@@ -48,7 +48,7 @@ fn the_observer_sees_a_keepalived_pair_elect_and_hand_over() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn nothing_is_left_when_a_laboratory_is_dropped() -> Result<()> {
+fn nothing_is_left_when_a_laboratory_is_dropped() -> Outcome {
     let site = Site::raise("laboratory-drop", PAIR)?;
     let names = [
         site.lab.lan().name().to_owned(),
@@ -64,7 +64,7 @@ fn nothing_is_left_when_a_laboratory_is_dropped() -> Result<()> {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn what_a_killed_run_left_behind_is_cleared_by_the_next() -> Result<()> {
+fn what_a_killed_run_left_behind_is_cleared_by_the_next() -> Outcome {
     // A process that has ended lends its number to the leftovers.
     let mut dead = Command::new("true").spawn()?;
     let name = format!("{}0-lan", netns::prefix_of(dead.id()));

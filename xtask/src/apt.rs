@@ -44,7 +44,7 @@ pub(crate) fn exists() -> bool {
 }
 
 /// What installing `packages` together would do to this machine, by apt's own simulation.
-pub(crate) fn plan(packages: &[&str]) -> Result<Plan> {
+fn plan(packages: &[&str]) -> Result<Plan> {
     let mut command = Command::new("apt-get");
     command
         .args(["-s", "-y", "--no-install-recommends", "install"])
@@ -126,12 +126,7 @@ pub(crate) fn unpack(packages: &[&str]) -> Result<()> {
 ///
 /// The names are taken together: either all are installed or all are unpacked.
 pub(crate) fn bring(packages: &[&str]) -> Result<()> {
-    let plan = if let Ok(plan) = plan(packages) {
-        plan
-    } else {
-        update()?;
-        plan_after_update(packages)?
-    };
+    let plan = plan_or_update(packages)?;
     let act = |plan: &Plan| {
         if plan.disturbed.is_empty() {
             return install(packages);
@@ -156,6 +151,14 @@ pub(crate) fn bring(packages: &[&str]) -> Result<()> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// The plan; where apt does not know the packages, its lists are fetched first.
+pub(crate) fn plan_or_update(packages: &[&str]) -> Result<Plan> {
+    plan(packages).or_else(|_| {
+        update()?;
+        plan_after_update(packages)
+    })
 }
 
 fn plan_after_update(packages: &[&str]) -> Result<Plan> {

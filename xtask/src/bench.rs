@@ -11,10 +11,10 @@ use xlvs_tests::config::{DirectorConfig, Speed};
 use xlvs_tests::director::Software;
 use xlvs_tests::experiment::{self, Departure};
 use xlvs_tests::lab;
-use xlvs_tests::site::{Site, VIP};
+use xlvs_tests::site::{self, Site};
 
 use crate::progress::Work;
-use crate::{build, run, setup};
+use crate::{bench_packet, build, run, setup};
 
 /// Options of the verb.
 #[derive(clap::Args)]
@@ -27,6 +27,8 @@ pub(crate) struct Args {
 enum What {
     /// Takeover after SIGKILL and after a graceful stop.
     Failover(Failover),
+    /// Nanoseconds a packet, beside a program that only swaps MAC addresses.
+    Packet(bench_packet::Args),
 }
 
 #[derive(clap::Args)]
@@ -44,8 +46,40 @@ struct Failover {
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Subject {
-    Xlvs,
+    /// keepalived's VRRP half: this kernel need not have ip_vs.
     Keepalived,
+    /// xlvs with the same file as keepalived.
+    Xlvs,
+    /// xlvs with three real servers more, so that every takeover attaches the packet program.
+    XlvsForwarding,
+}
+
+impl Subject {
+    const ALL: [Self; 3] = [Self::Keepalived, Self::Xlvs, Self::XlvsForwarding];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Keepalived => "keepalived",
+            Self::Xlvs => "xlvs",
+            Self::XlvsForwarding => "xlvs, forwarding",
+        }
+    }
+
+    fn raise(self) -> Result<Site> {
+        match self {
+            Self::Keepalived => Site::raise_directors("bench", [Software::Keepalived; 2]),
+            Self::Xlvs => Site::raise_directors("bench", [Software::Xlvs; 2]),
+            Self::XlvsForwarding => Site::raise("bench", [Software::Xlvs; 2]),
+        }
+    }
+
+    fn configs(self, speed: Speed) -> [DirectorConfig; 2] {
+        let configs = site::configs(speed);
+        if self == Self::XlvsForwarding {
+            return configs;
+        }
+        configs.map(|config| config.with_real_servers(&[]))
+    }
 }
 
 /// One row: all measurements of one kind.
@@ -67,7 +101,10 @@ impl Row {
 
 /// The verb itself.
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let What::Failover(options) = &args.what;
+    let options = match &args.what {
+        What::Failover(options) => options,
+        What::Packet(options) => return bench_packet::main(options),
+    };
     if !run::is_prepared() {
         let ready = setup::ensure()?;
         if options.only != Some(Subject::Keepalived) {
@@ -77,13 +114,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     }
     lab::clear_when_interrupted()?;
     let mut rows = Vec::new();
-    for (subject, software) in [
-        (Subject::Keepalived, Software::Keepalived),
-        (Subject::Xlvs, Software::Xlvs),
-    ] {
+    for subject in Subject::ALL {
         if options.only.is_none_or(|only| only == subject) {
             for speed in [Speed::V2Second, Speed::V3Tenth] {
-                rows.extend(measure(software, speed, options.repeat)?);
+                rows.extend(measure(subject, speed, options.repeat)?);
             }
         }
     }
@@ -92,28 +126,28 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     } else {
         println!("{}", table(&rows));
     }
-    if rows.iter().any(|row| row.software == "xlvs" && !row.held()) {
+    if rows
+        .iter()
+        .any(|row| row.software != Subject::Keepalived.name() && !row.held())
+    {
         bail!("a takeover took longer than its bound");
     }
     Ok(())
 }
 
 /// Both departures of one program at one speed.
-fn measure(software: Software, speed: Speed, repeat: u32) -> Result<[Row; 2]> {
+fn measure(subject: Subject, speed: Speed, repeat: u32) -> Result<[Row; 2]> {
     let what = format!(
         "{} VRRPv{} advert_int {} s",
-        software.name(),
+        subject.name(),
         speed.version(),
         speed.advert_ms() / 1e3
     );
     let work = Work::begin(what.clone());
-    let mut site = Site::raise_directors("bench-failover", [software; 2])?;
-    let configs = [
-        DirectorConfig::first(VIP, speed),
-        DirectorConfig::second(VIP, speed),
-    ];
+    let mut site = subject.raise()?;
+    let configs = subject.configs(speed);
     let mut rows = [Departure::Kill, Departure::Stop].map(|departure| Row {
-        software: software.name(),
+        software: subject.name(),
         version: speed.version(),
         advert_ms: speed.advert_ms(),
         departure,

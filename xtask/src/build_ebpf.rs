@@ -44,7 +44,7 @@ pub(crate) fn main(toolchain: &Toolchain) -> Result<()> {
     }
 
     let work = Work::begin("compiling the BPF program");
-    let built = compile(toolchain, &work)?;
+    let built = compile(toolchain, "xlvs-xdp", &work)?;
     let bytes = std::fs::read(&built)
         .with_context(|| format!("cannot read the object {}", built.display()))?;
     if bytes.get(18..20) != Some(MACHINE_BPF.as_slice()) {
@@ -65,19 +65,20 @@ pub(crate) fn main(toolchain: &Toolchain) -> Result<()> {
     Ok(())
 }
 
-/// Runs the BPF toolchain's cargo; returns the object it wrote.
-fn compile(toolchain: &Toolchain, work: &Work) -> Result<PathBuf> {
+/// Builds the benchmark's driver programs; returns the object.
+pub(crate) fn bench(toolchain: &Toolchain) -> Result<PathBuf> {
+    let work = Work::begin("compiling the benchmark's BPF programs");
+    let built = compile(toolchain, "xlvs-bench-xdp", &work)?;
+    work.done();
+    Ok(built)
+}
+
+/// Runs the BPF toolchain's cargo for one binary; returns the object it wrote.
+fn compile(toolchain: &Toolchain, bin: &str, work: &Work) -> Result<PathBuf> {
     let target_dir = run::root().join("target/bpf-build");
     let mut command = clean_cargo(toolchain);
     command
-        .args([
-            "build",
-            "--locked",
-            "--package",
-            "lb-ebpf",
-            "--bin",
-            "xlvs-xdp",
-        ])
+        .args(["build", "--locked", "--package", "lb-ebpf", "--bin", bin])
         .args([
             "--features",
             "bpf",
@@ -101,7 +102,7 @@ fn compile(toolchain: &Toolchain, work: &Work) -> Result<PathBuf> {
         work.line(line);
     })
     .context("cannot compile the BPF program")?;
-    Ok(target_dir.join(toolchain::TARGET).join("bpf/xlvs-xdp"))
+    Ok(target_dir.join(toolchain::TARGET).join("bpf").join(bin))
 }
 
 /// The toolchain's cargo with an environment that holds nothing of the caller's own toolchain.

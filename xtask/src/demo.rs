@@ -7,7 +7,6 @@
 mod steps;
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -18,7 +17,7 @@ use xlvs_tests::director::Software;
 use xlvs_tests::lab;
 use xlvs_tests::site::{self, Site};
 
-use crate::progress::Work;
+use crate::progress::{BOLD, DIM, GREEN, RED, Work, paint};
 use crate::{build, run, setup};
 
 /// Options of the verb.
@@ -199,19 +198,5 @@ fn report(steps: &[Step], ok: bool, took: Duration) -> Report<'_> {
         ok,
         seconds: took.as_secs_f64(),
         steps,
-    }
-}
-
-const BOLD: &str = "1";
-const DIM: &str = "2";
-const GREEN: &str = "32";
-const RED: &str = "31";
-
-/// Colours a text where standard output is a terminal that wants colours.
-fn paint(code: &str, text: &str) -> String {
-    if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
-        format!("\x1b[{code}m{text}\x1b[0m")
-    } else {
-        text.to_owned()
     }
 }

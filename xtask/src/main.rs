@@ -6,6 +6,7 @@
 
 mod apt;
 mod bench;
+mod bench_packet;
 mod build;
 mod build_ebpf;
 mod ci;
@@ -17,6 +18,7 @@ mod setup;
 mod test;
 mod tidy;
 mod toolchain;
+mod vm;
 
 #[path = "../../lb-agent/build/object.rs"]
 mod object;
@@ -45,8 +47,10 @@ enum Verb {
     Demo(demo::Args),
     /// Run the unit tests and the laboratory's suites, after set-up and build.
     Test(test::Args),
-    /// Measure takeover times beside Debian's keepalived on the same laboratory.
+    /// Measure takeover times beside Debian's keepalived, or what a packet costs.
     Bench(bench::Args),
+    /// Run a script on Debian's stock kernel in a virtual machine.
+    Vm(vm::Args),
     /// Check the house rules that no compiler checks.
     Tidy,
     /// Everything a change must pass: format, clippy, tidy, test.
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::main(&args),
         Verb::Test(args) => test::main(&args),
         Verb::Bench(args) => bench::main(&args),
+        Verb::Vm(args) => vm::main(&args),
         Verb::Tidy => tidy::main(),
         Verb::Ci => ci::main(),
     };

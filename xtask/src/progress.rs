@@ -80,3 +80,18 @@ fn spinner(what: &str) -> Option<ProgressBar> {
 pub(crate) fn fact(text: &str) {
     eprintln!("  ✓ {text}");
 }
+
+/// What [`paint`] takes: the numbers of ECMA-48's "select graphic rendition".
+pub(crate) const BOLD: &str = "1";
+pub(crate) const DIM: &str = "2";
+pub(crate) const GREEN: &str = "32";
+pub(crate) const RED: &str = "31";
+
+/// Colours a text where standard output is a terminal that wants colours.
+pub(crate) fn paint(code: &str, text: &str) -> String {
+    if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}

@@ -112,13 +112,15 @@ fn missing_programs() -> Vec<(&'static str, &'static str)> {
 /// Installs in one go what disturbs nothing; what would, one package at a time and privately.
 fn bring_programs(missing: &[(&str, &'static str)]) -> Result<()> {
     let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
-    let together = apt::plan(&packages).is_ok_and(|plan| plan.disturbed.is_empty());
-    if packages.len() > 1 && !together {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if apt::plan_or_update(&packages)?.disturbed.is_empty() {
+        apt::bring(&packages)?;
+    } else {
         for package in &packages {
             apt::bring(&[*package])?;
         }
-    } else if !packages.is_empty() {
-        apt::bring(&packages)?;
     }
     match missing_programs().as_slice() {
         [] => Ok(()),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask test [unit|lab|all]`: everything that can fail, after set-up and build.
+//! `cargo xtask test [unit|lab|vm|all]`: everything that can fail, after set-up and build.
 //!
 //! In: the workspace. Out: each suite's own output, a table, and `N passed, N failed` alone on a
 //! line. Invariant: nothing is skipped in silence. Tests that need root are `#[ignore]`d with that
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, run, setup};
+use crate::{build, run, setup, vm};
 
 /// Options of the verb.
 #[derive(clap::Args)]
@@ -29,7 +29,9 @@ enum Which {
     Unit,
     /// Tests that need root: the packet program in the kernel, the laboratory.
     Lab,
-    /// Both.
+    /// The packet cases on Debian's stock kernel in a virtual machine; minutes, not in `all`.
+    Vm,
+    /// Those that run here, with and without root.
     All,
 }
 
@@ -40,6 +42,19 @@ struct Tally {
     passed: u32,
     failed: u32,
     ignored: u32,
+    results: u32,
+}
+
+impl Tally {
+    /// Adds up a `test result:` line; any other line is none of its business.
+    fn read(&mut self, line: &str) {
+        if let Some(result) = line.trim().strip_prefix("test result: ") {
+            self.results += 1;
+            self.passed += count(result, " passed");
+            self.failed += count(result, " failed");
+            self.ignored += count(result, " ignored");
+        }
+    }
 }
 
 /// The verb itself.
@@ -48,28 +63,35 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     build::main(&ready)?;
     let programs = test_programs()?;
     let mut tallies = Vec::new();
+    if args.which == Which::Vm {
+        return conclude(&[vm_cases(&programs)?]);
+    }
     if args.which != Which::Lab {
+        // Some tests do more as root (the kernel's half of the packet cases, namespaces); `unit`
+        // stays with what anyone may do.
+        let as_root = args.which == Which::All;
         for program in &programs {
-            tallies.push(program.run(Command::new(&program.path), &[]));
+            tallies.push(program.run(program.command(as_root)?, &[]));
         }
         tallies.push(doc_tests());
     }
     let needing_root: u32 = tallies.iter().map(|tally| tally.ignored).sum();
-    if args.which != Which::Unit {
+    if args.which == Which::Unit {
+        if needing_root > 0 {
+            println!("\nskipped: {needing_root} tests need root (run: cargo xtask test lab)");
+        }
+        if !run::is_root() {
+            println!(
+                "skipped: the kernel's half of the packet cases needs root (run: cargo xtask test)"
+            );
+        }
+    } else {
         println!("\nTests that need root:");
         let mut more = vec!["--ignored", "--test-threads=1"];
         more.extend(args.only.as_deref());
         for program in &programs {
-            // The path holds the private tools too; sudo would set its own.
-            let mut command = run::as_root("env")?;
-            command.arg(run::assign("PATH", run::path_variable()));
-            command
-                .arg(run::assign("XLVS_BINARY", build::binary()))
-                .arg(&program.path);
-            tallies.push(program.run(command, &more));
+            tallies.push(program.run(program.command(true)?, &more));
         }
-    } else if needing_root > 0 {
-        println!("\nskipped: {needing_root} tests need root (run: cargo xtask test lab)");
     }
     conclude(&tallies)
 }
@@ -82,6 +104,20 @@ struct Program {
 }
 
 impl Program {
+    /// How to start it.
+    fn command(&self, as_root: bool) -> Result<Command> {
+        if !as_root {
+            return Ok(Command::new(&self.path));
+        }
+        // The path holds the private tools too; sudo would set its own.
+        let mut command = run::as_root("env")?;
+        command
+            .arg(run::assign("PATH", run::path_variable()))
+            .arg(run::assign("XLVS_BINARY", build::binary()))
+            .arg(&self.path);
+        Ok(command)
+    }
+
     /// Runs it with `arguments`, shows its output, and reads its closing line.
     fn run(&self, mut command: Command, arguments: &[&str]) -> Tally {
         command.args(arguments).current_dir(&self.directory);
@@ -131,7 +167,28 @@ fn test_programs() -> Result<Vec<Program>> {
             });
         }
     }
+    programs.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(programs)
+}
+
+/// The packet cases, run by another kernel.
+fn vm_cases(programs: &[Program]) -> Result<Tally> {
+    let cases = programs
+        .iter()
+        .find(|program| program.name == "tests/dataplane")
+        .context("the packet cases were not compiled")?;
+    let mut tally = Tally {
+        name: "packet cases on Debian's kernel".to_owned(),
+        ..Tally::default()
+    };
+    let status = vm::run_tests(&cases.path, |line| {
+        println!("{line}");
+        tally.read(line);
+    })?;
+    if !status.success() && tally.failed == 0 {
+        tally.failed = 1;
+    }
+    Ok(tally)
 }
 
 fn doc_tests() -> Tally {
@@ -148,18 +205,12 @@ fn tally(name: &str, command: &mut Command) -> Tally {
         name: name.to_owned(),
         ..Tally::default()
     };
-    let mut results = 0;
     let ended = run::stream(command, |line| {
         println!("{line}");
-        if let Some(result) = line.trim().strip_prefix("test result: ") {
-            results += 1;
-            tally.passed += count(result, " passed");
-            tally.failed += count(result, " failed");
-            tally.ignored += count(result, " ignored");
-        }
+        tally.read(line);
     });
     // A program that dies on the way has failed even where no test of it has said so.
-    if results == 0 || (ended.is_err() && tally.failed == 0) {
+    if tally.results == 0 || (ended.is_err() && tally.failed == 0) {
         tally.failed += 1;
         println!("{name} did not end well: {:?}", ended.err());
     }

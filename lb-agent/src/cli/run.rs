@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `xlvs run`: the agent in the foreground.
 
+use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::log;
@@ -24,6 +25,11 @@ pub(super) struct RunArgs {
 
 pub(super) fn run(args: RunArgs) -> Result<()> {
     log::init()?;
+    let missing =
+        missing_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default());
+    if !missing.is_empty() {
+        bail!("cannot run without {}: run as root", missing.join(", "));
+    }
     let options = app::Options {
         config: args.config,
         control: args.control.control,
@@ -33,4 +39,38 @@ pub(super) fn run(args: RunArgs) -> Result<()> {
         .build()
         .context("cannot start the runtime")?
         .block_on(app::run(options))
+}
+
+/// What the agent cannot do without: load programs, change addresses and routes, send adverts.
+/// Bits as in linux/capability.h.
+const NEEDED: [(u32, &str); 3] = [(39, "CAP_BPF"), (12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")];
+
+/// Names of the needed capabilities that `status`, the text of /proc/self/status, does not show as
+/// effective. A text without that line is believed to have all.
+fn missing_capabilities(status: &str) -> Vec<&'static str> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let Some(effective) = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()) else {
+        return Vec::new();
+    };
+    let lacks = |(bit, _): &&(u32, &str)| effective & (1 << bit) == 0;
+    NEEDED.iter().filter(lacks).map(|(_, name)| *name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_capabilities_are_named() {
+        let status = |hex: &str| format!("Name:\txlvs\nCapEff:\t{hex}\nSeccomp:\t0\n");
+        assert!(missing_capabilities(&status("000001ffffffffff")).is_empty());
+        assert_eq!(
+            missing_capabilities(&status("0000000000000000")),
+            ["CAP_BPF", "CAP_NET_ADMIN", "CAP_NET_RAW"]
+        );
+        assert_eq!(
+            missing_capabilities(&status("0000008000001000")),
+            ["CAP_NET_RAW"]
+        );
+    }
 }

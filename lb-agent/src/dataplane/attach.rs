@@ -12,7 +12,7 @@ use aya::programs::{ProgramError, Xdp};
 use serde::Serialize;
 use tracing::{info, warn};
 
-use super::DataplaneError;
+use super::{DataplaneError, innermost};
 
 /// How the program runs on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -65,15 +65,15 @@ impl Attachments {
                     warn!(
                         "{interface}: the driver does not take XDP programs ({}); running in generic mode, \
                          where a packet costs as much as in the kernel's own stack",
-                        cause(&native)
+                        innermost(&native)
                     );
                     (Mode::Generic, link)
                 }
                 Err(generic) => {
                     return Err(DataplaneError::Attach {
                         interface: interface.to_owned(),
-                        native: cause(&native),
-                        generic: cause(&generic),
+                        native: innermost(&native),
+                        generic: innermost(&generic),
                     });
                 }
             },
@@ -109,13 +109,4 @@ impl Attachments {
 fn link(xdp: &mut Xdp, ifindex: u32, mode: XdpMode) -> Result<XdpLink, ProgramError> {
     let id = xdp.attach_to_if_index(ifindex, mode)?;
     xdp.take_link(id)
-}
-
-/// The innermost cause: the kernel's word, without the names of system calls around it.
-fn cause(err: &ProgramError) -> String {
-    let mut err: &dyn std::error::Error = err;
-    while let Some(source) = err.source() {
-        err = source;
-    }
-    err.to_string()
 }

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From the object embedded in the binary to a verified program in the kernel.
 
-use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::{MAX_CONNS, maps};
+use lb_common::abi::{DEFAULT_CONNS, MAX_CONNS, conn_buckets, maps};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::warn;
 
+use super::conns::{self, Clock};
 use super::{DataplaneError, ProgramInfo};
 
 /// The object that `cargo xtask build` compiles; empty in a debug build without the BPF toolchain.
@@ -22,14 +23,15 @@ pub fn embedded_object_present() -> bool {
 /// Capacities that are fixed when the maps are created.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadOptions {
-    /// Connections kept; beyond it the least recently used one is forgotten.
+    /// Connections kept, 32 bytes each; beyond it those that matter least make room. At most
+    /// `lb_common::abi::MAX_CONNS`.
     pub max_conns: u32,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
         Self {
-            max_conns: MAX_CONNS,
+            max_conns: DEFAULT_CONNS,
         }
     }
 }
@@ -41,14 +43,26 @@ pub(super) fn load(options: &LoadOptions) -> Result<(Ebpf, ProgramInfo), Datapla
     }
     // The program has no CO-RE relocations, so the kernel's BTF (tens of milliseconds to read) is
     // not needed.
-    let mut ebpf = EbpfLoader::new()
+    let buckets = conn_buckets(options.max_conns.min(MAX_CONNS));
+    let clock = Clock::of_this_kernel()?;
+    let (shift, tick_ns) = (clock.shift, clock.tick_ns);
+    let key = conns::random_key()?;
+    let mut loader = EbpfLoader::new();
+    loader
         .btf(None)
-        .map_max_entries(maps::CONNS, options.max_conns)
-        .load(OBJECT)?;
+        .map_max_entries(maps::CONNS, buckets)
+        .override_global(maps::CONN_BUCKETS, &buckets, true)
+        .override_global(maps::TICK_SHIFT, &shift, true)
+        .override_global(maps::TICK_NS, &tick_ns, true);
+    for (name, word) in maps::HASH_WORDS.into_iter().zip(&key) {
+        loader.override_global(name, word, true);
+    }
+    let mut ebpf = loader.load(OBJECT)?;
     follow_packet_log(&mut ebpf);
     let xdp = program(&mut ebpf)?;
     xdp.load()?;
     let info = xdp.info()?;
+    clock_program(&mut ebpf)?.load()?;
     let info = ProgramInfo {
         verified_instructions: info.verified_instruction_count(),
         translated_bytes: info.size_translated(),
@@ -90,6 +104,34 @@ pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
         .program_mut(maps::PROGRAM)
         .ok_or(DataplaneError::Missing("program xlvs"))?
         .try_into()?)
+}
+
+fn clock_program(ebpf: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
+    Ok(ebpf
+        .program_mut(maps::CLOCK)
+        .ok_or(DataplaneError::Missing("program xlvs_clock"))?
+        .try_into()?)
+}
+
+/// The connection table's time, asked of the program that knows jiffies.
+pub(super) fn now(ebpf: &Ebpf) -> Result<u32, DataplaneError> {
+    let program: &Xdp = ebpf
+        .program(maps::CLOCK)
+        .ok_or(DataplaneError::Missing("program xlvs_clock"))?
+        .try_into()?;
+    let options = TestRunOptions {
+        data_in: Some(&[0; 14]),
+        ..TestRunOptions::default()
+    };
+    Ok(program.test_run(options)?.return_value)
+}
+
+/// Descriptor of the loaded XDP program.
+pub(super) fn program_fd(ebpf: &Ebpf) -> Result<&ProgramFd, DataplaneError> {
+    let program = ebpf
+        .program(maps::PROGRAM)
+        .ok_or(DataplaneError::Missing("program xlvs"))?;
+    Ok(program.fd()?)
 }
 
 /// Room for the frame that a test run gives back; the program never makes a frame longer.

@@ -9,6 +9,7 @@
 //! ```
 
 mod attach;
+mod conns;
 mod load;
 mod maps;
 pub mod plan;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 pub use attach::{Attachment, Mode};
+pub use conns::{ConnCounts, Connection};
 pub use load::{LoadOptions, embedded_object_present};
 pub use stats::{ServerTraffic, ServiceTraffic, Stats, TrafficCounts};
 
@@ -36,7 +38,7 @@ pub enum DataplaneError {
     )]
     NoObject,
     /// The object could not be loaded into the kernel.
-    #[error("cannot load the packet program: {0}")]
+    #[error("cannot load the packet program: {}", innermost(.0))]
     Load(#[from] aya::EbpfError),
     /// The kernel's verifier or program loader refused it.
     #[error("cannot load the packet program: {0}")]
@@ -54,6 +56,9 @@ pub enum DataplaneError {
         /// The kernel's answer.
         source: aya::maps::MapError,
     },
+    /// The connection table could not be prepared or mapped.
+    #[error("cannot set up the connection table: {0}")]
+    Conns(std::io::Error),
     /// The program could not be attached in any mode.
     #[error(
         "cannot attach the packet program to {interface}: native: {native}; generic: {generic}"
@@ -82,6 +87,14 @@ pub enum DataplaneError {
     },
 }
 
+/// The kernel's word, without the layers around it that repeat one another.
+fn innermost(mut err: &dyn std::error::Error) -> String {
+    while let Some(source) = err.source() {
+        err = source;
+    }
+    err.to_string()
+}
+
 /// What the verifier said of the program.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ProgramInfo {
@@ -95,6 +108,7 @@ pub struct ProgramInfo {
 pub struct Dataplane {
     ebpf: aya::Ebpf,
     maps: maps::Maps,
+    conns: conns::Conns,
     plan: Plan,
     attachments: attach::Attachments,
     info: ProgramInfo,
@@ -105,9 +119,11 @@ impl Dataplane {
     pub fn load(options: &LoadOptions) -> Result<Self, DataplaneError> {
         let (mut ebpf, info) = load::load(options)?;
         let maps = maps::Maps::open(&mut ebpf)?;
+        let conns = conns::Conns::open(&mut ebpf)?;
         Ok(Self {
             ebpf,
             maps,
+            conns,
             plan: Plan::default(),
             attachments: attach::Attachments::default(),
             info,
@@ -117,6 +133,11 @@ impl Dataplane {
     /// What the verifier said.
     pub fn info(&self) -> ProgramInfo {
         self.info
+    }
+
+    /// The packet program, for a program that tail-calls it (the benchmark's driver).
+    pub fn program_fd(&self) -> Result<&aya::programs::ProgramFd, DataplaneError> {
+        load::program_fd(&self.ebpf)
     }
 
     /// Brings services and servers to `desired`. Packets see each service's old server list or its
@@ -179,9 +200,34 @@ impl Dataplane {
         self.attachments.list()
     }
 
-    /// Counters since load.
+    /// Counters since load, and the connections there are. Walks through the whole connection table
+    /// (some ten milliseconds for a million connections) and frees what is past its time; to be
+    /// called at least once a week for that.
     pub fn stats(&self) -> Result<Stats, DataplaneError> {
-        stats::read(&self.maps, &self.plan)
+        stats::read(
+            &self.maps,
+            &self.plan,
+            &self.conns.counts(load::now(&self.ebpf)?),
+        )
+    }
+
+    /// All connections, in no particular order; those whose real server is gone for good are left
+    /// out. Connections may come and go while they are listed.
+    pub fn conns(&self) -> Result<impl Iterator<Item = Connection>, DataplaneError> {
+        let owners = self.plan.owners();
+        let connections = self
+            .conns
+            .scan(load::now(&self.ebpf)?)
+            .filter_map(move |raw| {
+                let (service, server) = owners.get(&(raw.meta.dest, raw.meta.generation))?;
+                Some(conns::describe(
+                    raw,
+                    service.protocol,
+                    service.addr,
+                    *server,
+                ))
+            });
+        Ok(connections)
     }
 
     /// Runs the program once over `frame`, on the live maps but on no interface

@@ -173,6 +173,20 @@ impl Plan {
             .map(|((_, server), dest)| (*server, dest.id))
     }
 
+    /// Whose connections point to a row of `DESTS` in its present generation (low bits).
+    pub fn owners(&self) -> BTreeMap<(u16, u16), (ServiceId, SocketAddrV4)> {
+        let owner = |(key, dest): (&DestKey, &DestState)| {
+            ((dest.id as u16, dest.row.generation as u16), *key)
+        };
+        self.dests.iter().map(owner).collect()
+    }
+
+    /// The same number by service and server, for one of them.
+    pub fn dest_generation(&self, service: ServiceId, server: SocketAddrV4) -> Option<u16> {
+        let dest = self.dests.get(&(service, server))?;
+        Some(dest.row.generation as u16)
+    }
+
     /// MAC that a server's frames go to.
     pub fn next_hop(&self, service: ServiceId, server: SocketAddrV4) -> Option<Mac> {
         let next_hop = self.dests.get(&(service, server))?.row.next_hop;
@@ -308,7 +322,7 @@ impl Plan {
             generation: self.next_generation,
             ifindex: 0,
             service,
-            zero: 0,
+            virt: u32::from_ne_bytes(key.0.addr.octets()),
         };
         ops.push(Op::ZeroDestTraffic { id });
         ops.push(Op::PutDest { id, row });

@@ -9,6 +9,7 @@ use lb_common::verdict::Verdict;
 use serde::Serialize;
 
 use super::DataplaneError;
+use super::conns::ConnCounts;
 use super::maps::Maps;
 use super::plan::Plan;
 use crate::config::model::ServiceId;
@@ -41,6 +42,8 @@ pub struct ServerTraffic {
     pub server: SocketAddrV4,
     /// Its counters.
     pub counts: TrafficCounts,
+    /// Its connections.
+    pub conns: ConnCounts,
 }
 
 /// Counters of one service.
@@ -64,7 +67,11 @@ pub struct Stats {
 }
 
 /// Reads the counters of all verdicts, services and servers.
-pub(super) fn read(maps: &Maps, plan: &Plan) -> Result<Stats, DataplaneError> {
+pub(super) fn read(
+    maps: &Maps,
+    plan: &Plan,
+    conns: &BTreeMap<(u16, u16), ConnCounts>,
+) -> Result<Stats, DataplaneError> {
     let mut stats = Stats::default();
     for verdict in Verdict::ALL {
         stats
@@ -77,6 +84,11 @@ pub(super) fn read(maps: &Maps, plan: &Plan) -> Result<Stats, DataplaneError> {
             servers.push(ServerTraffic {
                 server,
                 counts: maps.dest_traffic(dest)?.into(),
+                conns: plan
+                    .dest_generation(service, server)
+                    .and_then(|generation| conns.get(&(dest as u16, generation)))
+                    .copied()
+                    .unwrap_or_default(),
             });
         }
         let counts = maps.service_traffic(id)?.into();

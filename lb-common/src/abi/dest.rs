@@ -33,8 +33,9 @@ pub struct Dest {
     pub ifindex: u32,
     /// Id of the service that this server belongs to, for the counters.
     pub service: u32,
-    /// Zero.
-    pub zero: u32,
+    /// Virtual address of that service, as it stands in the packet: a connection's slot does not
+    /// hold it.
+    pub virt: u32,
 }
 
 /// MAC address of the next hop towards a real server, as the agent learnt it from the kernel's

@@ -19,5 +19,8 @@ pub const MAX_SERVICE_DESTS: u32 = 256;
 /// Interface indexes are used as an array index, which costs the packet no helper call.
 pub const MAX_LINKS: u32 = 4_096;
 
-/// Connections kept; beyond it the least recently used one is forgotten.
-pub const MAX_CONNS: u32 = 1 << 20;
+/// Connections kept unless configured otherwise; beyond it those that matter least make room.
+pub const DEFAULT_CONNS: u32 = 1 << 20;
+
+/// Most connections that may be configured: 32 bytes each, 512 MiB.
+pub const MAX_CONNS: u32 = 16 << 20;

@@ -12,14 +12,23 @@
 mod conn;
 mod counters;
 mod dest;
+mod drive;
 mod limits;
 mod link;
 mod service;
 
-pub use conn::{Conn, ConnKey};
+pub use conn::{
+    CONN_BUSY, CONN_SLOTS, CONN_SLOTS_EACH, CONN_TICK_MASK, ConnBucket, ConnKey, ConnMeta,
+    ConnSlot, conn_buckets,
+};
 pub use counters::{Traffic, VERDICT_SLOTS};
 pub use dest::{DEST_PRESENT, Dest, METHOD_DIRECT, NextHop};
-pub use limits::{MAX_CONNS, MAX_DESTS, MAX_LINKS, MAX_MEMBERS, MAX_SERVICE_DESTS, MAX_SERVICES};
+pub use drive::{
+    DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_CONNS, DRIVE_IN_ORDER, DRIVE_LINES, DRIVE_RANDOM, Drive,
+};
+pub use limits::{
+    DEFAULT_CONNS, MAX_CONNS, MAX_DESTS, MAX_LINKS, MAX_MEMBERS, MAX_SERVICE_DESTS, MAX_SERVICES,
+};
 pub use link::Link;
 pub use service::{Member, SCHED_RR, SCHED_WRR, Service, ServiceKey};
 
@@ -35,7 +44,7 @@ pub mod maps {
     pub const DESTS: &str = "DESTS";
     /// Array by interface index: [`Link`](super::Link).
     pub const LINKS: &str = "LINKS";
-    /// LRU hash: [`ConnKey`](super::ConnKey) to [`Conn`](super::Conn).
+    /// Array, mapped by the agent: [`ConnBucket`](super::ConnBucket) by hash.
     pub const CONNS: &str = "CONNS";
     /// Per-CPU array by verdict code: one `u64`.
     pub const VERDICTS: &str = "VERDICTS";
@@ -43,6 +52,16 @@ pub mod maps {
     pub const DEST_TRAFFIC: &str = "DEST_TRAFFIC";
     /// Per-CPU array by service id: [`Traffic`](super::Traffic).
     pub const SERVICE_TRAFFIC: &str = "SERVICE_TRAFFIC";
+    /// Read-only data, set at load: rows of `CONNS`.
+    pub const CONN_BUCKETS: &str = "CONN_BUCKETS";
+    /// Read-only data: a tick is 2 to the power of this many jiffies.
+    pub const TICK_SHIFT: &str = "TICK_SHIFT";
+    /// Read-only data: length of a tick, nanoseconds.
+    pub const TICK_NS: &str = "TICK_NS";
+    /// Read-only data: the words of a [`HashKey`](crate::hash::HashKey).
+    pub const HASH_WORDS: [&str; 5] = ["HASH_0", "HASH_1", "HASH_2", "HASH_3", "HASH_4"];
+    /// Name of the program that returns the connection table's time.
+    pub const CLOCK: &str = "xlvs_clock";
     /// Name of the XDP program in the object.
     pub const PROGRAM: &str = "xlvs";
 }
@@ -60,8 +79,8 @@ mod tests {
         assert_eq!(size_of::<Member>(), 8);
         assert_eq!(size_of::<Dest>(), 32);
         assert_eq!(size_of::<Link>(), 8);
-        assert_eq!(size_of::<ConnKey>(), 16);
-        assert_eq!(size_of::<Conn>(), 24);
+        assert_eq!(size_of::<ConnBucket>(), 64);
         assert_eq!(size_of::<Traffic>(), 24);
+        assert_eq!(size_of::<Drive>(), 56);
     }
 }

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Orders for the benchmark's driver program; the packet program itself knows nothing of them.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::conn_buckets;
+
+/// Packets timed together: few enough to fit between two interruptions.
+pub const DRIVE_CHUNK: u32 = 4096;
+/// Slots for the times of chunks; further chunks begin again with the first.
+pub const DRIVE_CHUNKS: u32 = 1024;
+
+/// Connections that the measured table has room for.
+pub const DRIVE_CONNS: u32 = (1 << 20) / 3 * 4 + 1;
+/// Cache lines of such a table.
+pub const DRIVE_LINES: u32 = conn_buckets(DRIVE_CONNS);
+
+/// Flows are taken in order, the first again after the last.
+pub const DRIVE_IN_ORDER: u32 = 0;
+/// Each packet belongs to any of the flows, with equal chances.
+pub const DRIVE_RANDOM: u32 = 1;
+
+/// What the driver writes into each frame before it hands it to the program under test.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Drive {
+    /// Random state (not 0), or the next flow counted from `first`.
+    pub state: u64,
+    /// Number of the first flow.
+    pub first: u32,
+    /// Flows in all, at least 1.
+    pub flows: u32,
+    /// `DRIVE_*`.
+    pub order: u32,
+    /// The first twelve bytes of the frame: both MAC addresses.
+    pub macs: [u32; 3],
+    /// Bytes 8 to 11 of the IPv4 header: time to live, protocol, checksum.
+    pub ttl_proto_check: u32,
+    /// Virtual port, network byte order.
+    pub virt_port: u16,
+    /// Zero.
+    pub zero: [u8; 2],
+    /// Packets made since the order was written.
+    pub packets: u64,
+    /// When the chunk in progress began, nanoseconds.
+    pub chunk_began_ns: u64,
+}
+
+impl Drive {
+    /// Client address of flow number `n`, host byte order: sixteen flows a client, from 10.0.0.0 on.
+    #[inline(always)]
+    pub const fn client(n: u32) -> u32 {
+        0x0a00_0000 | (n >> 4)
+    }
+
+    /// Client port of flow number `n`, host byte order.
+    #[inline(always)]
+    pub const fn client_port(n: u32) -> u16 {
+        40_000 + (n & 15) as u16
+    }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Programs of `cargo xtask bench packet`: a driver around a program under test, and the programs
+//! that it is compared with.
+//!
+//! BPF_PROG_TEST_RUN repeats a program over one buffer and does not reset it, so the second run
+//! would see the first one's output. The driver writes what a program may have changed and what
+//! tells flows apart, then tail-calls. Its own cost is part of every row.
+
+#![no_std]
+#![no_main]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "the xdp macro makes an undocumented public item"
+)]
+#![allow(
+    unsafe_code,
+    reason = "map and packet memory is reached by pointers that the verifier checks"
+)]
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::btf_maps::{Array, ProgramArray};
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::macros::{btf_map, xdp};
+use aya_ebpf::programs::XdpContext;
+use lb_common::abi::{ConnBucket, DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_LINES, DRIVE_RANDOM, Drive};
+use lb_common::hash;
+use lb_common::wire::Eth;
+
+#[btf_map]
+static DRIVE: Array<Drive, 1> = Array::new();
+#[btf_map]
+static CHUNK_NS: Array<u64, { DRIVE_CHUNKS as usize }> = Array::new();
+#[btf_map]
+static LINES: Array<ConnBucket, { DRIVE_LINES as usize }> = Array::new();
+#[btf_map]
+static UNDER_TEST: ProgramArray<1> = ProgramArray::new();
+
+/// GPL-compatible, as the helpers ask for.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Offsets into an untagged frame with an IPv4 header of 20 bytes.
+const TTL: usize = Eth::LEN + 8;
+const CLIENT: usize = Eth::LEN + 12;
+const PORTS: usize = Eth::LEN + 20;
+
+/// Makes the next packet of the order and hands it to the program under test.
+#[xdp]
+pub fn drive(ctx: XdpContext) -> u32 {
+    let Some(drive) = DRIVE.get_ptr_mut(0) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    // SAFETY: the benchmark runs on one CPU, and changes the row between runs only.
+    let drive = unsafe { &mut *drive };
+    let start = ctx.data();
+    if start + PORTS + 4 > ctx.data_end() {
+        return xdp_action::XDP_ABORTED;
+    }
+    if drive.packets.is_multiple_of(u64::from(DRIVE_CHUNK)) {
+        time_chunk(drive);
+    }
+    drive.packets += 1;
+    let flow = next(drive);
+    let ports = [Drive::client_port(flow).to_be(), drive.virt_port];
+    // SAFETY: in bounds by the check above. As wide as the programs' loads, so that these need not
+    // wait for several stores.
+    unsafe {
+        (start as *mut [u32; 3]).write(drive.macs);
+        ((start + TTL) as *mut u32).write(drive.ttl_proto_check);
+        ((start + CLIENT) as *mut u32).write(Drive::client(flow).to_be());
+        ((start + PORTS) as *mut u32).write(ports[0] as u32 | (ports[1] as u32) << 16);
+        UNDER_TEST.tail_call(&ctx, 0);
+    }
+    xdp_action::XDP_ABORTED
+}
+
+/// Notes how long the chunk took that has just ended.
+#[inline(always)]
+fn time_chunk(drive: &mut Drive) {
+    // SAFETY: a helper call without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let ended = (drive.packets / u64::from(DRIVE_CHUNK)) as u32;
+    if ended > 0
+        && let Some(ns) = CHUNK_NS.get_ptr_mut((ended - 1) % DRIVE_CHUNKS)
+    {
+        // SAFETY: one CPU, see `drive`.
+        unsafe { *ns = now - drive.chunk_began_ns };
+    }
+    drive.chunk_began_ns = now;
+}
+
+/// Number of the next packet's flow.
+#[inline(always)]
+fn next(drive: &mut Drive) -> u32 {
+    let mut state = drive.state;
+    let index = if drive.order == DRIVE_RANDOM {
+        // Marsaglia's xorshift64.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        ((state >> 32) * u64::from(drive.flows)) >> 32
+    } else {
+        let index = state;
+        state += 1;
+        if state >= u64::from(drive.flows) {
+            state = 0;
+        }
+        index
+    };
+    drive.state = state;
+    drive.first.wrapping_add(index as u32)
+}
+
+/// Returns XDP_TX at once.
+#[xdp]
+pub fn transmit(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_TX
+}
+
+/// Exchanges the MAC addresses and returns XDP_TX: the least that a forwarder can do.
+#[xdp]
+pub fn swap_macs(ctx: XdpContext) -> u32 {
+    swap(&ctx)
+}
+
+#[inline(always)]
+fn swap(ctx: &XdpContext) -> u32 {
+    let start = ctx.data();
+    if start + Eth::LEN > ctx.data_end() {
+        return xdp_action::XDP_DROP;
+    }
+    let eth = start as *mut Eth;
+    // SAFETY: in bounds by the check above.
+    unsafe {
+        let Eth { dst, src, .. } = eth.read();
+        (*eth).dst = src;
+        (*eth).src = dst;
+    }
+    xdp_action::XDP_TX
+}
+
+/// Reads one word of a random cache line of a table as large as the connection table, swaps the MAC
+/// addresses: what memory alone costs a forwarder with that many flows.
+#[xdp]
+pub fn touch_line(ctx: XdpContext) -> u32 {
+    let start = ctx.data();
+    if start + PORTS + 4 > ctx.data_end() {
+        return xdp_action::XDP_DROP;
+    }
+    // SAFETY: in bounds by the check above.
+    let (client, ports) = unsafe {
+        (
+            ((start + CLIENT) as *const u32).read(),
+            ((start + PORTS) as *const u32).read(),
+        )
+    };
+    let hash = hash::flow(&[1, 3, 5, 7, 9], client, 0, ports, 0);
+    match LINES.get_ptr(hash::bucket(hash as u32, DRIVE_LINES)) {
+        // SAFETY: inside a map value. All words are 0.
+        Some(line) if unsafe { (*line).slots[0].meta } == 0 => swap(&ctx),
+        _ => xdp_action::XDP_DROP,
+    }
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How fast the backup takes over, with virtual servers and a packet program to attach.
+//!
+//! In: two directors with xlvs, requests all the while. Out: takeover times against the bounds that
+//! the protocol gives. `cargo xtask bench failover` measures the same beside keepalived.
+
+use std::time::Duration;
+
+use xlvs_tests::config::Speed;
+use xlvs_tests::director::Software;
+use xlvs_tests::experiment::{self, Departure, ELECTION};
+use xlvs_tests::outcome::Outcome;
+use xlvs_tests::requester::Requester;
+use xlvs_tests::site::{self, Site, VIP};
+use xlvs_tests::{wait, xdp};
+
+/// One request in this time.
+const PACE: Duration = Duration::from_millis(10);
+
+/// Takes d1 away under requests; judges takeover and service.
+fn depart(name: &str, speed: Speed, departure: Departure) -> Outcome {
+    let mut site = Site::raise(name, [Software::Xlvs; 2])?;
+    let configs = site::configs(speed);
+    experiment::elect(&mut site, &configs)?;
+    for director in &mut site.directors {
+        director.await_status("all servers UP", ELECTION, |status| {
+            let mut servers = status
+                .services
+                .iter()
+                .flat_map(|service| &service.real_servers);
+            servers.all(|server| server.state == "UP" && server.mac.is_some())
+        })?;
+    }
+    let requester = Requester::start(&site.client, VIP, PACE)?;
+    wait::until_true(ELECTION, "requests to be answered", || {
+        requester.answered() >= 20
+    })?;
+    let ms = experiment::takeover(&mut site, departure)?;
+    let so_far = requester.answered();
+    wait::until_true(ELECTION, "requests to be answered again", || {
+        requester.answered() >= so_far + 20
+    })?;
+    requester.finish()?;
+    let bound = departure.bound_ms(speed, configs[1].priority);
+    assert!(
+        ms <= bound,
+        "takeover {ms:.1} ms after {}, bound {bound:.1} ms",
+        departure.name()
+    );
+    assert_eq!(
+        xdp::attachment(site.directors[0].host())?,
+        None,
+        "d1 has no program any more"
+    );
+    assert!(
+        xdp::attachment(site.directors[1].host())?.is_some(),
+        "d2 has it now"
+    );
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn a_killed_v2_master_is_replaced_within_three_intervals_and_skew() -> Outcome {
+    depart("failover-v2-kill", Speed::V2Second, Departure::Kill)?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn a_stopped_v2_master_is_replaced_within_the_skew_time() -> Outcome {
+    depart("failover-v2-stop", Speed::V2Second, Departure::Stop)?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn a_killed_v3_master_is_replaced_within_three_tenths_and_skew() -> Outcome {
+    depart("failover-v3-kill", Speed::V3Tenth, Departure::Kill)?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn a_stopped_v3_master_is_replaced_within_the_skew_time() -> Outcome {
+    depart("failover-v3-stop", Speed::V3Tenth, Departure::Stop)?;
+    Ok(())
+}

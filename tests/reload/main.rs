@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Reading the file again while everything runs: what changes, and what a mistake must not change.
+//!
+//! In: a director under requests. Out: the agent's status, its log, the requests that were lost.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use xlvs_tests::config::{DirectorConfig, Speed};
+use xlvs_tests::director::{self, Software};
+use xlvs_tests::experiment::ELECTION;
+use xlvs_tests::outcome::Outcome;
+use xlvs_tests::requester::Requester;
+use xlvs_tests::site::{SERVERS, Site, VIP};
+use xlvs_tests::{wait, xdp};
+
+/// A keyword misspelt, a value missing (where keepalived stops), an algorithm misspelt.
+fn with_three_mistakes(config: &DirectorConfig) -> String {
+    config
+        .text()
+        .replace("    state MASTER\n", "    state MASTER\n    no_premmpt\n")
+        .replace("advert_int 0.1", "advert_int")
+        .replace("lb_kind DR", "lb_kind DRR")
+}
+
+fn serving(name: &str) -> Outcome<(Site, DirectorConfig)> {
+    let mut site = Site::raise(name, [Software::Xlvs; 2])?;
+    let config = DirectorConfig::first(VIP, Speed::V3Tenth).with_real_servers(&SERVERS[..2]);
+    let [director, _] = &mut site.directors;
+    director.start(&config.text())?;
+    director.await_address(VIP, ELECTION)?;
+    director.await_status("servers UP", ELECTION, |status| {
+        let mut servers = status
+            .services
+            .iter()
+            .flat_map(|service| &service.real_servers);
+        servers.all(|server| server.state == "UP" && server.mac.is_some())
+    })?;
+    Ok((site, config))
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn a_file_with_mistakes_leaves_the_running_agent_as_it_is() -> Outcome {
+    let (mut site, config) = serving("reload-mistakes")?;
+    let requester = Requester::start(&site.client, VIP, Duration::from_millis(10))?;
+    let [director, _] = &mut site.directors;
+    let before = xdp::attachment(director.host())?;
+    director.write_config(&with_three_mistakes(&config))?;
+    director.reload()?;
+    wait::until_true(ELECTION, "the log to name the mistake", || {
+        director.log().contains("advert_int")
+    })?;
+    let so_far = requester.answered();
+    wait::until_true(ELECTION, "requests after the reload", || {
+        requester.answered() >= so_far + 50
+    })?;
+    director.expect_running()?;
+    assert_eq!(director.status()?.state(), "MASTER");
+    assert_eq!(
+        xdp::attachment(director.host())?,
+        before,
+        "the same program, still attached"
+    );
+    assert_eq!(requester.finish()?.lost, 0);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn check_names_each_mistake_with_its_line_and_a_suggestion() -> Outcome {
+    let (mut site, config) = serving("reload-check")?;
+    let text = with_three_mistakes(&config);
+    let [director, _] = &mut site.directors;
+    director.write_config(&text)?;
+    let output = director
+        .host()
+        .command(director::binary()?)?
+        .args(["check", "--json"])
+        .arg(director.config_path())
+        .output()
+        .context("cannot start xlvs check")?;
+    assert!(
+        !output.status.success(),
+        "a file that would not be applied is no success"
+    );
+    let said = String::from_utf8(output.stdout)?;
+    for (word, suggestion) in [
+        ("no_premmpt", "nopreempt"),
+        ("advert_int", "1"),
+        ("DRR", "DR"),
+    ] {
+        let line = 1 + text
+            .lines()
+            .position(|line| line.contains(word))
+            .context("no such line")?;
+        let place = format!("\"line\":{line},");
+        let found = said.lines().find(|finding| {
+            finding.contains(&place) && finding.contains(word) && !finding.contains("\"info\"")
+        });
+        let found = found.with_context(|| format!("nothing about {word}:\n{said}"))?;
+        let hint = found.split("\"hint\":").nth(1).unwrap_or_default();
+        assert!(hint.contains(suggestion), "{found}");
+    }
+    director.expect_running()?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn a_real_server_is_added_and_removed_under_load_without_a_lost_request() -> Outcome {
+    let (mut site, config) = serving("reload-servers")?;
+    let requester = Requester::start(&site.client, VIP, Duration::from_millis(5))?;
+    let [director, _] = &mut site.directors;
+    director.write_config(&config.clone().with_real_servers(&SERVERS).text())?;
+    director.reload()?;
+    director.await_status("three servers", ELECTION, |status| {
+        status
+            .real_server(SERVERS[2].0)
+            .is_some_and(|server| server.state == "UP")
+    })?;
+    wait::until_true(ELECTION, "the new server to answer", || {
+        site.servers[2].answered(VIP).is_ok_and(|count| count > 0)
+    })?;
+    director.write_config(&config.clone().with_real_servers(&SERVERS[1..]).text())?;
+    director.reload()?;
+    director.await_status("the first server gone", ELECTION, |status| {
+        status.real_server(SERVERS[0].0).is_none()
+    })?;
+    let so_far = requester.answered();
+    wait::until_true(ELECTION, "more requests", || {
+        requester.answered() >= so_far + 100
+    })?;
+    let report = requester.finish()?;
+    assert_eq!(report.lost, 0, "{report:?}");
+    Ok(())
+}
