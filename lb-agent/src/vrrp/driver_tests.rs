@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::*;
 use crate::config::model::{Auth, InitialState, VirtualAddress, VrrpVersion};
 use crate::netlink::addrs;
+use crate::netlink::watch::LinkEvent;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const VIP: &str = "192.0.2.100";
