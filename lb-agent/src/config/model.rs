@@ -95,6 +95,8 @@ pub struct VrrpInstance {
     pub advert_interval: Duration,
     /// False with `nopreempt` (which a file with `state MASTER` or priority 255 cannot have).
     pub preempt: bool,
+    /// `preempt_delay`: how long a MASTER of lower priority is borne with, 0 by default.
+    pub preempt_delay: Duration,
     /// `authentication`.
     pub auth: Auth,
     /// Multicast group of the adverts when `unicast_peers` is empty.

@@ -248,6 +248,7 @@ fn instance(version: VrrpVersion, priority: u8) -> VrrpInstance {
             VrrpVersion::V3 => Duration::from_millis(100),
         },
         preempt: true,
+        preempt_delay: Duration::ZERO,
         auth: match version {
             VrrpVersion::V2 => Auth::Pass(*b"secret\0\0"),
             VrrpVersion::V3 => Auth::None,

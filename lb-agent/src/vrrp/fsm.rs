@@ -55,6 +55,8 @@ pub struct Settings {
     pub interval: Duration,
     /// Take over from a MASTER of lower priority.
     pub preempt: bool,
+    /// How long a MASTER of lower priority is borne with, from its first advert on.
+    pub preempt_delay: Duration,
     /// Member of a sync group: it becomes MASTER only when the group tells it to.
     pub grouped: bool,
 }
@@ -70,6 +72,8 @@ pub struct Instance {
     held: Standing,
     /// It is BACKUP and would be MASTER, if its sync group were.
     wants: bool,
+    /// Until then a MASTER of lower priority is borne with.
+    preempt_at: Option<Nanos>,
     /// Between `Start` and `Shutdown`.
     running: bool,
     source: Option<IpAddr>,
@@ -117,6 +121,7 @@ impl Instance {
             standing: Standing::Ready,
             held: Standing::Ready,
             wants: false,
+            preempt_at: None,
             running: false,
             source: None,
             master_interval: settings.interval,
@@ -336,7 +341,7 @@ impl Instance {
                 down_at: now + self.skew(),
                 waiting: Waiting::Release,
             }
-        } else if !self.settings.preempt || priority >= self.priority {
+        } else if !self.preempts(now, priority) {
             self.learn(interval);
             self.wants = false;
             Phase::Backup {
@@ -349,6 +354,19 @@ impl Instance {
                 waiting: Waiting::LowerPriority,
             }
         };
+    }
+
+    /// Whether a BACKUP disregards a MASTER of `priority`.
+    ///
+    /// KEEPALIVED: `preempt_delay` counts from the first advert of a lower priority, and anew after
+    /// one that is not lower.
+    fn preempts(&mut self, now: Nanos, priority: u8) -> bool {
+        if !self.settings.preempt || priority >= self.priority {
+            self.preempt_at = None;
+            return false;
+        }
+        let from = now + self.settings.preempt_delay;
+        now >= *self.preempt_at.get_or_insert(from)
     }
 
     /// RFC 9568 §6.4.3.
@@ -530,6 +548,7 @@ impl Instance {
 
     fn listen(&mut self, now: Nanos, reason: Reason, out: &mut Vec<Action>) {
         self.wants = false;
+        self.preempt_at = None;
         self.change(self.listening(now), reason, out);
     }
 

@@ -18,6 +18,7 @@ fn settings(version: VrrpVersion, priority: u8) -> Settings {
         priority,
         interval: Duration::from_secs(1),
         preempt: true,
+        preempt_delay: Duration::ZERO,
         grouped: false,
     }
 }
@@ -164,6 +165,45 @@ fn rfc9568_6_4_2_a_lower_advert_is_waited_out_unless_nopreempt() {
     bench.wait_ms(3000);
     bench.hear(HIGHER, 99);
     assert_eq!(bench.due_in().as_micros(), 3_609_375);
+}
+
+#[test]
+fn keepalived_preempt_delay_counts_from_the_first_lower_advert_and_anew_after_a_higher_one() {
+    let (mut bench, _) = Bench::started(Settings {
+        preempt_delay: Duration::from_secs(10),
+        ..settings(VrrpVersion::V2, 100)
+    });
+    for _ in 0..5 {
+        bench.wait_ms(1000);
+        bench.hear(HIGHER, 99);
+        assert_eq!(bench.due_in().as_micros(), 3_609_375);
+    }
+    bench.hear(HIGHER, 101);
+    for _ in 0..10 {
+        bench.wait_ms(1000);
+        bench.hear(HIGHER, 99);
+        assert_eq!(bench.due_in().as_micros(), 3_609_375);
+    }
+    // The delay is over: adverts of the lower one count no more.
+    bench.wait_ms(1000);
+    bench.hear(HIGHER, 99);
+    assert_eq!(bench.due_in().as_micros(), 2_609_375);
+    assert_eq!(
+        bench.run_to_timeout().last(),
+        Some(&change(State::Backup, State::Master, Reason::Preempted))
+    );
+}
+
+#[test]
+fn a_master_that_dies_within_the_preempt_delay_is_succeeded_as_ever() {
+    let (mut bench, _) = Bench::started(Settings {
+        preempt_delay: Duration::from_secs(1000),
+        ..settings(VrrpVersion::V2, 100)
+    });
+    bench.hear(HIGHER, 99);
+    assert_eq!(bench.due_in().as_micros(), 3_609_375);
+    bench.run_to_timeout();
+    assert_eq!(bench.fsm.state(), State::Master);
 }
 
 #[test]
@@ -542,6 +582,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
             priority,
             interval: Duration::from_millis(tenths * 100),
             preempt,
+            preempt_delay: Duration::from_secs(tenths % 9),
             grouped,
         },
     )

@@ -368,6 +368,7 @@ fn settings(version: VrrpVersion, priority: u8, interval: Duration) -> Settings 
         priority,
         interval,
         preempt: true,
+        preempt_delay: Duration::ZERO,
         grouped: false,
     }
 }

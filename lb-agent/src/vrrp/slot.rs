@@ -46,6 +46,7 @@ impl Slot {
             priority: config.priority,
             interval: config.advert_interval,
             preempt: config.preempt,
+            preempt_delay: config.preempt_delay,
             grouped: config.group.is_some(),
         };
         Self {

@@ -26,7 +26,6 @@ features! {
         => "they do not count for the priority";
     Warning GARP_FEATURE: "GARP timing" => "gratuitous ARP is sent with keepalived's defaults";
     Warning VMAC_FEATURE: "virtual MAC interfaces" => "the interface's own MAC address is used";
-    Warning PREEMPT_DELAY_FEATURE: "preempt_delay" => "a higher priority takes over at once";
     Warning CONNECTION_SYNC_FEATURE: "connection synchronisation"
         => "a new master does not know the connections of the old one";
     Warning PERSISTENCE_FEATURE: "persistence"
@@ -51,7 +50,6 @@ pub(super) const NOTIFY: Status = Status::NotYet(&NOTIFY_FEATURE);
 pub(super) const TRACKING: Status = Status::NotYet(&TRACKING_FEATURE);
 pub(super) const GARP: Status = Status::NotYet(&GARP_FEATURE);
 pub(super) const VMAC: Status = Status::NotYet(&VMAC_FEATURE);
-pub(super) const PREEMPT_DELAY: Status = Status::NotYet(&PREEMPT_DELAY_FEATURE);
 pub(super) const CONNECTION_SYNC: Status = Status::NotYet(&CONNECTION_SYNC_FEATURE);
 pub(super) const PERSISTENCE: Status = Status::NotYet(&PERSISTENCE_FEATURE);
 pub(super) const ADVERT: Status = Status::NotYet(&ADVERT_FEATURE);

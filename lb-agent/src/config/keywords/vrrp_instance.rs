@@ -11,8 +11,8 @@ use super::super::raw::{AuthType, RawInstance};
 use super::super::tree::Item;
 use super::super::walk::Context;
 use super::features::{
-    ADVERT, CONNECTION_SYNC, EXCLUDED, GARP, HMAC, LOGGING, MAIL, NOTIFY, PREEMPT_DELAY, ROUTES,
-    STRICT, TRACKING, VMAC,
+    ADVERT, CONNECTION_SYNC, EXCLUDED, GARP, HMAC, LOGGING, MAIL, NOTIFY, ROUTES, STRICT, TRACKING,
+    VMAC,
 };
 use super::{notify, tracking, virtual_ipaddress, vrrp_other};
 
@@ -137,8 +137,7 @@ const ELECTION: &[Keyword<RawInstance>] = &[
         },
     )
     .default("0")
-    .range("0 to 1000 seconds")
-    .status(PREEMPT_DELAY),
+    .range("0 to 1000 seconds"),
     block(
         "authentication",
         "Password of version 2 adverts.",

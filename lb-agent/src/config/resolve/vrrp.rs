@@ -139,6 +139,7 @@ impl Resolver<'_> {
         let priority = self.priority();
         let state = self.state(priority);
         let preempt = self.preempt(state, priority);
+        let preempt_delay = self.preempt_delay(state, priority);
         let advert_interval = self.advert_interval(version);
         let auth = self.auth(version);
         if raw.vips.is_empty() {
@@ -174,6 +175,7 @@ impl Resolver<'_> {
             version,
             advert_interval,
             preempt,
+            preempt_delay,
             auth,
             mcast_group: global.vrrp_mcast_group4,
             source,
@@ -251,6 +253,27 @@ impl Resolver<'_> {
         }
         self.diagnostics.push(diagnostic);
         true
+    }
+
+    /// KEEPALIVED: `preempt_delay` is cleared as `nopreempt` is.
+    fn preempt_delay(&mut self, state: InitialState, priority: u8) -> Duration {
+        let Some(asked) = self.raw.preempt_delay else {
+            return Duration::ZERO;
+        };
+        let because = match (state, priority) {
+            (InitialState::Master, _) => "`state MASTER`",
+            (_, OWNER) => "`priority 255`",
+            _ => return asked.value,
+        };
+        self.diagnostics.push(
+            Diagnostic::warning(
+                Code::Conflict,
+                asked.span,
+                format!("`preempt_delay` does not work with {because}; it is ignored"),
+            )
+            .hint("use `state BACKUP` and different priorities on both hosts"),
+        );
+        Duration::ZERO
     }
 
     /// Fits `advert_int` to what the version's advert can say; half a unit rounds up.
@@ -407,6 +430,17 @@ mod tests {
             let (instance, codes) = instance(settings);
             assert!(instance.preempt, "{settings}");
             assert!(codes.contains(&"conflict".to_owned()), "{settings}");
+        }
+    }
+
+    #[test]
+    fn preempt_delay_needs_state_backup_and_a_priority_below_255() {
+        let delay = |settings: &str| instance(&format!("preempt_delay 300\n{settings}"));
+        assert_eq!(delay("priority 100").0.preempt_delay.as_secs(), 300);
+        for settings in ["state MASTER\npriority 100", "priority 255"] {
+            let (instance, codes) = delay(settings);
+            assert!(instance.preempt_delay.is_zero(), "{settings}");
+            assert_eq!(codes, ["conflict"], "{settings}");
         }
     }
 
