@@ -168,7 +168,7 @@ impl Host for Director {
     /// Maps are ready since start; so: attach, then take the addresses. The driver announces them.
     async fn claim(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
         self.attach(instance).await?;
-        for vip in &instance.vips {
+        for vip in instance.addresses() {
             let link = links::find(&self.netlink, instance.device_of(vip)).await?;
             addrs::add(&self.netlink, link.ifindex, vip).await?;
         }
@@ -178,7 +178,7 @@ impl Host for Director {
     /// The reverse order. Every address is tried, the first error is told.
     async fn release(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
         let mut result = Ok(());
-        for vip in &instance.vips {
+        for vip in instance.addresses() {
             let removed = match links::find(&self.netlink, instance.device_of(vip)).await {
                 Ok(link) => addrs::remove(&self.netlink, link.ifindex, vip)
                     .await
@@ -203,7 +203,7 @@ impl Host for Director {
 
 /// Interfaces of an instance: of its adverts and of its addresses.
 fn devices(instance: &VrrpInstance) -> BTreeSet<&str> {
-    let of_vips = instance.vips.iter().map(|vip| instance.device_of(vip));
+    let of_vips = instance.addresses().map(|vip| instance.device_of(vip));
     of_vips.chain([instance.interface.as_str()]).collect()
 }
 

@@ -448,3 +448,21 @@ fn the_members_of_a_sync_group_fail_and_recover_together() {
     let expected: String = states.map(|state| format!("GROUP G {state} 0\n")).concat();
     assert_eq!(told, expected);
 }
+
+#[test]
+fn excluded_addresses_move_with_the_others_and_are_not_in_adverts() {
+    let Some(lan) = Lan::new() else { return };
+    let excluded = "virtual_ipaddress_excluded {\n192.0.2.102/24\n}";
+    let a = Agent::start(&lan, 0, &config(100, "script /bin/true", excluded));
+    // A peer that does not know of them finds nothing odd in the adverts.
+    let b = Agent::start(&lan, 1, &config(90, "script /bin/true", ""));
+    a.is("MASTER", 100);
+    let counter = |name: &str| b.status().unwrap_or_default()["counters"][name].as_u64();
+    eventually("adverts", || counter("advert_rcvd") > Some(5));
+    assert_eq!(counter("addr_list_err"), Some(0));
+    let addresses = || ip(&["-n", &lan.hosts[0], "addr", "show", "dev", "e0"]);
+    assert!(addresses().contains("192.0.2.102/24"));
+    a.stop();
+    assert!(!addresses().contains("192.0.2.102"));
+    b.stop();
+}

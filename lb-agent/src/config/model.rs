@@ -107,6 +107,8 @@ pub struct VrrpInstance {
     pub unicast_peers: Vec<Ipv4Addr>,
     /// `virtual_ipaddress`, in the order of the file (which is the order on the wire).
     pub vips: Vec<VirtualAddress>,
+    /// `virtual_ipaddress_excluded`: held as the others, but not in adverts.
+    pub excluded: Vec<VirtualAddress>,
     /// False with `dont_track_primary`: the state of the own interface does not matter.
     pub track_primary: bool,
     /// `track_interface` and `track_script`, in the order of the file.
@@ -334,6 +336,11 @@ impl Config {
 }
 
 impl VrrpInstance {
+    /// All addresses that a MASTER holds, those of the adverts first.
+    pub fn addresses(&self) -> impl Iterator<Item = &VirtualAddress> {
+        self.vips.iter().chain(&self.excluded)
+    }
+
     /// Interface that `vip` goes to.
     pub fn device_of<'a>(&'a self, vip: &'a VirtualAddress) -> &'a str {
         vip.dev.as_deref().unwrap_or(&self.interface)

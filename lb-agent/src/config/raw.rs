@@ -122,6 +122,7 @@ pub(crate) struct RawInstance {
     pub(crate) mcast_src: Option<Spanned<Ipv4Addr>>,
     pub(crate) unicast_peers: Vec<Spanned<Ipv4Addr>>,
     pub(crate) vips: Vec<Spanned<VirtualAddress>>,
+    pub(crate) excluded: Vec<Spanned<VirtualAddress>>,
     pub(crate) notify: RawNotify,
     pub(crate) track_primary: Option<Spanned<bool>>,
     pub(crate) track_interfaces: Vec<RawTrack>,

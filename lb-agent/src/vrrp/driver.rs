@@ -464,13 +464,12 @@ fn send(slot: &mut Slot, ports: &[VrrpSocket], priority: u8) {
 }
 
 fn announce(config: &VrrpInstance) {
-    let mut devices: Vec<&str> = config.vips.iter().map(|v| config.device_of(v)).collect();
+    let mut devices: Vec<&str> = config.addresses().map(|v| config.device_of(v)).collect();
     devices.sort_unstable();
     devices.dedup();
     for device in devices {
         let vips: Vec<_> = config
-            .vips
-            .iter()
+            .addresses()
             .filter(|vip| config.device_of(vip) == device)
             .map(|vip| vip.addr)
             .collect();

@@ -264,6 +264,7 @@ fn instance(version: VrrpVersion, priority: u8) -> VrrpInstance {
             broadcast: None,
             scope: 0,
         }],
+        excluded: Vec::new(),
         track_primary: true,
         tracks: Vec::new(),
         notify: crate::config::model::Notify::default(),

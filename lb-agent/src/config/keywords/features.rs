@@ -40,7 +40,6 @@ features! {
     Error NAMESPACE_FEATURE: "network namespaces" => "xlvs would run in the wrong one";
     Error STATIC_FEATURE: "static addresses, routes and rules" => "they would be missing";
     Error ROUTES_FEATURE: "routes and rules of an instance" => "they would be missing";
-    Error EXCLUDED_FEATURE: "virtual_ipaddress_excluded" => "its addresses would be on no host";
     Error GROUP_FEATURE: "virtual_server_group" => "its services would be missing";
     Error HMAC_FEATURE: "auth_hmac" => "adverts would go out without it";
 }
@@ -61,7 +60,6 @@ pub(super) const STARTUP: Status = Status::NotYet(&STARTUP_FEATURE);
 pub(super) const NAMESPACE: Status = Status::NotYet(&NAMESPACE_FEATURE);
 pub(super) const STATIC: Status = Status::NotYet(&STATIC_FEATURE);
 pub(super) const ROUTES: Status = Status::NotYet(&ROUTES_FEATURE);
-pub(super) const EXCLUDED: Status = Status::NotYet(&EXCLUDED_FEATURE);
 pub(super) const GROUP: Status = Status::NotYet(&GROUP_FEATURE);
 pub(super) const HMAC: Status = Status::NotYet(&HMAC_FEATURE);
 

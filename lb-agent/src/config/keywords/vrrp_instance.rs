@@ -11,8 +11,7 @@ use super::super::raw::{AuthType, RawInstance};
 use super::super::tree::Item;
 use super::super::walk::Context;
 use super::features::{
-    ADVERT, CONNECTION_SYNC, EXCLUDED, GARP, HMAC, LOGGING, MAIL, NOTIFY, ROUTES, STRICT, TRACKING,
-    VMAC,
+    ADVERT, CONNECTION_SYNC, GARP, HMAC, LOGGING, MAIL, NOTIFY, ROUTES, STRICT, TRACKING, VMAC,
 };
 use super::{notify, tracking, virtual_ipaddress, vrrp_other};
 
@@ -190,10 +189,12 @@ const ADDRESSES: &[Keyword<RawInstance>] = &[
             virtual_ipaddress::read(&mut raw.vips, item, ctx);
         },
     ),
-    off_block(
+    block(
         "virtual_ipaddress_excluded",
         "Addresses that the master holds and adverts omit.",
-        EXCLUDED,
+        |raw, item, ctx| {
+            virtual_ipaddress::read(&mut raw.excluded, item, ctx);
+        },
     ),
     off_block("virtual_routes", "Routes that the master holds.", ROUTES),
     off_block(

@@ -102,10 +102,10 @@ fn check_addresses(
     resolved: &[VrrpInstance],
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    for vip in &instance.vips {
+    for vip in instance.vips.iter().chain(&instance.excluded) {
         let holder = resolved
             .iter()
-            .find(|other| other.vips.iter().any(|known| known.addr == vip.value.addr));
+            .find(|other| other.addresses().any(|known| known.addr == vip.value.addr));
         if let Some(holder) = holder {
             diagnostics.push(Diagnostic::warning(
                 Code::Duplicate,
@@ -181,6 +181,7 @@ impl Resolver<'_> {
             source,
             unicast_peers: raw.unicast_peers.iter().map(|peer| peer.value).collect(),
             vips: raw.vips.iter().map(|vip| vip.value.clone()).collect(),
+            excluded: raw.excluded.iter().map(|vip| vip.value.clone()).collect(),
             track_primary: raw.track_primary.is_none(),
             tracks: Vec::new(),
             notify: track::notify(&raw.notify, self.global),
