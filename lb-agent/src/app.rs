@@ -82,6 +82,7 @@ pub async fn run(options: Options) -> Result<()> {
         }
     }
     agent.driver.shutdown().await;
+    agent.driver.host().notifier().finish().await;
     info!("stopped");
     Ok(())
 }
@@ -178,7 +179,9 @@ impl Agent {
         self.apply_health();
         self.route();
         self.run_scripts().await;
+        self.driver.host().notifier().adopt(&self.config);
         self.driver.reconfigure(instances).await;
+        self.driver.host().notifier().forget_others(&self.config);
         if !needed {
             self.driver.host().set_dataplane(None);
         }

@@ -21,8 +21,9 @@ use crate::health::Desired;
 use crate::netlink::addrs::{self, AddressError};
 use crate::netlink::links::{self, LinkError};
 use crate::netlink::nexthop::NextHopState;
+use crate::notify::Notifier;
 use crate::vrrp::driver::Host;
-use crate::vrrp::event::{Reason, State};
+use crate::vrrp::event::{Notice, Reason, State};
 
 /// Why this host could not take or give up an instance's addresses.
 #[derive(Debug, Error)]
@@ -49,6 +50,7 @@ pub struct Director {
     /// Interfaces that each claiming instance needs the program on.
     claims: BTreeMap<String, BTreeSet<u32>>,
     started: Instant,
+    notifier: Notifier,
 }
 
 impl Director {
@@ -59,12 +61,18 @@ impl Director {
             dataplane: None,
             claims: BTreeMap::new(),
             started: Instant::now(),
+            notifier: Notifier::default(),
         }
     }
 
     /// Gives or takes the data plane.
     pub fn set_dataplane(&mut self, dataplane: Option<Dataplane>) {
         self.dataplane = dataplane;
+    }
+
+    /// Who tells scripts and FIFOs.
+    pub fn notifier(&mut self) -> &mut Notifier {
+        &mut self.notifier
     }
 
     /// The data plane, if the configuration needs one.
@@ -147,7 +155,7 @@ impl Host for Director {
     /// Maps are ready since start; so: attach, then take the addresses. The driver announces them.
     async fn claim(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
         self.attach(instance).await?;
-        for vip in &instance.vips {
+        for vip in instance.addresses() {
             let link = links::find(&self.netlink, instance.device_of(vip)).await?;
             addrs::add(&self.netlink, link.ifindex, vip).await?;
         }
@@ -157,7 +165,7 @@ impl Host for Director {
     /// Every address is tried, the first error is told.
     async fn release(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
         let mut result = Ok(());
-        for vip in &instance.vips {
+        for vip in instance.addresses() {
             let removed = match links::find(&self.netlink, instance.device_of(vip)).await {
                 Ok(link) => addrs::remove(&self.netlink, link.ifindex, vip)
                     .await
@@ -185,11 +193,15 @@ impl Host for Director {
 
     /// The driver logs it; nothing else hangs on it yet.
     fn state_changed(&mut self, _: &VrrpInstance, _: State, _: State, _: Reason) {}
+
+    fn notify(&mut self, notice: Notice<'_>) {
+        self.notifier.tell(notice);
+    }
 }
 
 /// Interfaces of an instance: of its adverts and of its addresses.
 fn devices(instance: &VrrpInstance) -> BTreeSet<&str> {
-    let of_vips = instance.vips.iter().map(|vip| instance.device_of(vip));
+    let of_vips = instance.addresses().map(|vip| instance.device_of(vip));
     of_vips.chain([instance.interface.as_str()]).collect()
 }
 

@@ -2,7 +2,8 @@
 //! The xlvs agent: control plane of the XDP load balancer. See ARCHITECTURE.md for the map.
 //!
 //! Rooms: [`config`] (text to meaning), [`vrrp`] (who is MASTER), [`health`] (which real servers
-//! are fit), [`track`] (scripts that count for the election), [`netlink`] (the kernel's links, addresses, routes, neighbours), [`dataplane`] (the
+//! are fit), [`track`] (scripts that count for the election),
+//! [`notify`] (who is told of changes), [`netlink`] (the kernel's links, addresses, routes, neighbours), [`dataplane`] (the
 //! packet program and its maps), [`control`] (the socket of `xlvs status`), [`cli`]. [`app`] wires
 //! them.
 
@@ -14,6 +15,7 @@ pub mod dataplane;
 pub mod director;
 pub mod health;
 pub mod netlink;
+pub mod notify;
 mod status;
 pub mod track;
 pub mod vrrp;

@@ -86,7 +86,7 @@ fn instance(i: &InstanceStatus, configured: Option<&VrrpInstance>) -> wire::Inst
         since_seconds: seconds_since(i.since_unix_ms),
         vips: configured
             .into_iter()
-            .flat_map(|c| &c.vips)
+            .flat_map(VrrpInstance::addresses)
             .map(|vip| format!("{}/{}", vip.addr, vip.prefix_len))
             .collect(),
         counters: Counter::ALL
@@ -103,6 +103,7 @@ fn instance(i: &InstanceStatus, configured: Option<&VrrpInstance>) -> wire::Inst
             })
             .collect(),
         tracks: i.tracks.iter().map(track).collect(),
+        group: configured.and_then(|c| c.group.clone()),
     }
 }
 

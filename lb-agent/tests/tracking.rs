@@ -390,3 +390,79 @@ fn with_dont_track_primary_the_own_interface_may_lose_its_carrier() {
     a.stop();
     b.stop();
 }
+
+#[test]
+fn notify_scripts_are_told_of_every_change_in_order_and_of_the_end() {
+    let Some(lan) = Lan::new() else { return };
+    let told = lan.path("told");
+    let script = "script /bin/true";
+    let more = format!(
+        "track_interface {{\nd0\n}}\nnotify_master \"sh -c 'echo up >> {told}'\" root\n\
+         notify \"sh -c 'echo $0 $* >> {told}' any\""
+    );
+    let a = Agent::start(&lan, 0, &config(100, script, &more));
+    a.is("MASTER", 100);
+    ip(&["-n", &lan.hosts[0], "link", "set", "d0", "down"]);
+    a.is("FAULT", 100);
+    a.stop();
+    assert_eq!(
+        fs::read_to_string(told).unwrap(),
+        "any INSTANCE VI_1 BACKUP 100\nup\nany INSTANCE VI_1 MASTER 100\n\
+         any INSTANCE VI_1 FAULT 100\nany INSTANCE VI_1 STOP 100\n"
+    );
+}
+
+#[test]
+fn the_members_of_a_sync_group_fail_and_recover_together() {
+    let Some(lan) = Lan::new() else { return };
+    let second = "}\nvrrp_instance VI_2 {\n interface e0\n virtual_router_id 52\n version 3\n \
+                  advert_int 0.1\n virtual_ipaddress {\n 192.0.2.101\n }\n";
+    let file = |priority: u8, tracked: &str| {
+        let told = lan.path(&format!("told-{priority}"));
+        let group = format!(
+            "}}\nvrrp_sync_group G {{\n group {{\n VI_1\n VI_2\n }}\n \
+             notify \"sh -c 'echo $* >> {told}' any\""
+        );
+        let more = format!("{tracked}\n{second}priority {priority}\n{group}");
+        config(priority, "script /bin/true", &more)
+    };
+    let a = Agent::start(&lan, 0, &file(100, "track_interface {\nd0\n}"));
+    let b = Agent::start(&lan, 1, &file(90, ""));
+    let holds = |host: usize| {
+        let addresses = ip(&["-n", &lan.hosts[host], "addr", "show", "dev", "e0"]);
+        [VIP, "192.0.2.101"].map(|vip| addresses.contains(&format!("{vip}/")))
+    };
+    eventually("all addresses on the first", || holds(0) == [true; 2]);
+    assert_eq!(holds(1), [false; 2]);
+    assert_eq!(a.status().unwrap()["group"], "G");
+    ip(&["-n", &lan.hosts[0], "link", "set", "d0", "down"]);
+    eventually("all addresses on the second", || holds(1) == [true; 2]);
+    assert_eq!(holds(0), [false; 2]);
+    ip(&["-n", &lan.hosts[0], "link", "set", "d0", "up"]);
+    eventually("all addresses back on the first", || holds(0) == [true; 2]);
+    eventually("none on the second", || holds(1) == [false; 2]);
+    b.stop();
+    a.stop();
+    let told = fs::read_to_string(lan.path("told-100")).unwrap();
+    let states = ["BACKUP", "MASTER", "FAULT", "BACKUP", "MASTER", "STOP"];
+    let expected: String = states.map(|state| format!("GROUP G {state} 0\n")).concat();
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn excluded_addresses_move_with_the_others_and_are_not_in_adverts() {
+    let Some(lan) = Lan::new() else { return };
+    let excluded = "virtual_ipaddress_excluded {\n192.0.2.102/24\n}";
+    let a = Agent::start(&lan, 0, &config(100, "script /bin/true", excluded));
+    // A peer that does not know of them finds nothing odd in the adverts.
+    let b = Agent::start(&lan, 1, &config(90, "script /bin/true", ""));
+    a.is("MASTER", 100);
+    let counter = |name: &str| b.status().unwrap_or_default()["counters"][name].as_u64();
+    eventually("adverts", || counter("advert_rcvd") > Some(5));
+    assert_eq!(counter("addr_list_err"), Some(0));
+    let addresses = || ip(&["-n", &lan.hosts[0], "addr", "show", "dev", "e0"]);
+    assert!(addresses().contains("192.0.2.102/24"));
+    a.stop();
+    assert!(!addresses().contains("192.0.2.102"));
+    b.stop();
+}

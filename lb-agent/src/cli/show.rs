@@ -144,8 +144,11 @@ fn split_brain(instance: &Instance, out: &mut String) {
     }
 }
 
-/// One line for each thing that an instance tracks.
+/// One line for the sync group and one for each thing that an instance tracks.
 fn tracks(instance: &Instance, out: &mut String) {
+    if let Some(group) = &instance.group {
+        let _ = writeln!(out, "{}: in sync group {group}", instance.name);
+    }
     for track in &instance.tracks {
         let effect = match (track.weight, track.reverse) {
             (0, false) => "a failure is a fault".to_owned(),

@@ -18,6 +18,8 @@ pub struct Config {
     pub vrrp_scripts: Vec<VrrpScript>,
     /// `vrrp_instance` blocks in the order of the file.
     pub vrrp_instances: Vec<VrrpInstance>,
+    /// `vrrp_sync_group` blocks in the order of the file.
+    pub sync_groups: Vec<SyncGroup>,
     /// `virtual_server` blocks in the order of the file.
     pub virtual_servers: Vec<VirtualServer>,
 }
@@ -31,6 +33,8 @@ pub struct Global {
     pub vrrp_mcast_group4: Ipv4Addr,
     /// `enable_script_security`: what runs as root must not be writable by others.
     pub script_security: bool,
+    /// `notify_fifo` and `vrrp_notify_fifo`: named pipes that are told of every change.
+    pub notify_fifos: Vec<String>,
 }
 
 impl Default for Global {
@@ -39,6 +43,7 @@ impl Default for Global {
             router_id: None,
             vrrp_mcast_group4: Ipv4Addr::new(224, 0, 0, 18),
             script_security: false,
+            notify_fifos: Vec::new(),
         }
     }
 }
@@ -90,6 +95,8 @@ pub struct VrrpInstance {
     pub advert_interval: Duration,
     /// False with `nopreempt` (which a file with `state MASTER` or priority 255 cannot have).
     pub preempt: bool,
+    /// `preempt_delay`: how long a MASTER of lower priority is borne with, 0 by default.
+    pub preempt_delay: Duration,
     /// `authentication`.
     pub auth: Auth,
     /// Multicast group of the adverts when `unicast_peers` is empty.
@@ -100,10 +107,49 @@ pub struct VrrpInstance {
     pub unicast_peers: Vec<Ipv4Addr>,
     /// `virtual_ipaddress`, in the order of the file (which is the order on the wire).
     pub vips: Vec<VirtualAddress>,
+    /// `virtual_ipaddress_excluded`: held as the others, but not in adverts.
+    pub excluded: Vec<VirtualAddress>,
     /// False with `dont_track_primary`: the state of the own interface does not matter.
     pub track_primary: bool,
     /// `track_interface` and `track_script`, in the order of the file.
     pub tracks: Vec<Track>,
+    /// `notify…`.
+    pub notify: Notify,
+    /// The `vrrp_sync_group` that names it.
+    pub group: Option<String>,
+}
+
+/// `vrrp_sync_group NAME { … }`. Its members know it; what it tracks they track.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SyncGroup {
+    /// Its name.
+    pub name: String,
+    /// `group`: the instances, in the order of the file.
+    pub members: Vec<String>,
+    /// `notify…`.
+    pub notify: Notify,
+}
+
+/// `notify…` of an instance or a group: what is run, and told, on a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Notify {
+    /// `notify_master`.
+    pub master: Option<Program>,
+    /// `notify_backup`.
+    pub backup: Option<Program>,
+    /// `notify_fault`.
+    pub fault: Option<Program>,
+    /// `notify_stop`.
+    pub stop: Option<Program>,
+    /// `notify_deleted` with a program.
+    pub deleted: Option<Program>,
+    /// `notify_deleted`, with or without: an instance that a reload removes is told of as DELETED
+    /// and not as FAULT.
+    pub tell_deleted: bool,
+    /// `notify`: run after the others on every change, with four more arguments.
+    pub any: Option<Program>,
+    /// `notify_priority_changes`: the FIFOs are told of another priority.
+    pub priority_changes: bool,
 }
 
 /// A line of `track_interface` or `track_script`.
@@ -290,6 +336,11 @@ impl Config {
 }
 
 impl VrrpInstance {
+    /// All addresses that a MASTER holds, those of the adverts first.
+    pub fn addresses(&self) -> impl Iterator<Item = &VirtualAddress> {
+        self.vips.iter().chain(&self.excluded)
+    }
+
     /// Interface that `vip` goes to.
     pub fn device_of<'a>(&'a self, vip: &'a VirtualAddress) -> &'a str {
         vip.dev.as_deref().unwrap_or(&self.interface)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::args::Spanned;
 use super::model::{
-    ForwardMethod, InitialState, Protocol, RunAs, Scheduler, VirtualAddress, VrrpVersion,
+    ForwardMethod, InitialState, Program, Protocol, RunAs, Scheduler, VirtualAddress, VrrpVersion,
 };
 use super::source::Span;
 
@@ -20,8 +20,7 @@ pub(crate) struct RawConfig {
     pub(crate) instances: Vec<RawInstance>,
     pub(crate) virtual_servers: Vec<RawVirtualServer>,
     pub(crate) scripts: Vec<RawScript>,
-    /// Instances named by `group` of `vrrp_sync_group`.
-    pub(crate) group_members: Vec<Spanned<String>>,
+    pub(crate) groups: Vec<RawGroup>,
 }
 
 /// `global_defs`.
@@ -34,6 +33,21 @@ pub(crate) struct RawGlobal {
     pub(crate) log_all_failures: Option<Spanned<bool>>,
     pub(crate) script_user: Option<Spanned<RunAs>>,
     pub(crate) script_security: Option<Spanned<bool>>,
+    pub(crate) notify_fifo: Option<Spanned<String>>,
+    pub(crate) vrrp_notify_fifo: Option<Spanned<String>>,
+    pub(crate) priority_changes: Option<Spanned<bool>>,
+}
+
+/// `notify…` of an instance or a group.
+#[derive(Debug, Default)]
+pub(crate) struct RawNotify {
+    pub(crate) master: Option<Spanned<Program>>,
+    pub(crate) backup: Option<Spanned<Program>>,
+    pub(crate) fault: Option<Spanned<Program>>,
+    pub(crate) stop: Option<Spanned<Program>>,
+    pub(crate) deleted: Option<Spanned<Option<Program>>>,
+    pub(crate) any: Option<Spanned<Program>>,
+    pub(crate) priority_changes: Option<Spanned<bool>>,
 }
 
 /// `vrrp_script`.
@@ -67,6 +81,19 @@ pub(crate) struct RawTrack {
     pub(crate) weight: Option<Spanned<RawWeight>>,
 }
 
+/// `vrrp_sync_group`.
+#[derive(Debug, Default)]
+pub(crate) struct RawGroup {
+    pub(crate) name: String,
+    pub(crate) head: Span,
+    /// `group { … }`.
+    pub(crate) members: Vec<Spanned<String>>,
+    pub(crate) track_interfaces: Vec<RawTrack>,
+    pub(crate) track_scripts: Vec<RawTrack>,
+    pub(crate) tracking_weight: Option<Spanned<bool>>,
+    pub(crate) notify: RawNotify,
+}
+
 /// `auth_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AuthType {
@@ -95,6 +122,8 @@ pub(crate) struct RawInstance {
     pub(crate) mcast_src: Option<Spanned<Ipv4Addr>>,
     pub(crate) unicast_peers: Vec<Spanned<Ipv4Addr>>,
     pub(crate) vips: Vec<Spanned<VirtualAddress>>,
+    pub(crate) excluded: Vec<Spanned<VirtualAddress>>,
+    pub(crate) notify: RawNotify,
     pub(crate) track_primary: Option<Spanned<bool>>,
     pub(crate) track_interfaces: Vec<RawTrack>,
     pub(crate) track_scripts: Vec<RawTrack>,

@@ -60,6 +60,9 @@ pub struct Instance {
     /// What it tracks, in the order of the file.
     #[serde(default)]
     pub tracks: Vec<Track>,
+    /// Its sync group.
+    #[serde(default)]
+    pub group: Option<String>,
 }
 
 /// Something that an instance tracks.

@@ -15,6 +15,8 @@
 //!
 //! Timers are tokio's: up to 1 ms late, never early.
 
+mod tracking;
+
 use std::collections::BTreeMap;
 use std::future::{pending, poll_fn};
 use std::io;
@@ -28,16 +30,16 @@ use tracing::{error, info, warn};
 
 use super::announce::Announcer;
 use super::election::PRIORITY_OWNER;
-use super::event::{Action, Input, Reason, State};
+use super::event::{Action, Input, Notice, Reason, State, Told};
 use super::packet;
 use super::priority::Condition;
 use super::slot::Slot;
 use super::socket::{SocketError, VrrpSocket};
 use super::status::InstanceStatus;
 use super::time::Nanos;
-use crate::config::model::{Tracked, VrrpInstance};
+use crate::config::model::VrrpInstance;
 use crate::netlink::links::{self, LinkError};
-use crate::netlink::watch::{self, LinkEvent};
+use tracking::{GroupSlot, group_notice};
 
 /// Datagrams read from one interface before timers get their turn.
 pub const DRAIN_MAX: usize = 64;
@@ -66,6 +68,9 @@ pub trait Host {
 
     /// Hears of a change after everything that belongs to it is done.
     fn state_changed(&mut self, instance: &VrrpInstance, from: State, to: State, reason: Reason);
+
+    /// Tells scripts and FIFOs. Must not wait for them.
+    fn notify(&mut self, notice: Notice<'_>);
 }
 
 /// Why [`Driver::next_event`] returned.
@@ -90,6 +95,8 @@ pub struct Driver<H: Host> {
     interfaces: BTreeMap<u32, (String, bool)>,
     /// What is known of scripts, by their names.
     scripts: BTreeMap<String, Condition>,
+    /// Sync groups, by their names.
+    groups: BTreeMap<String, GroupSlot>,
 }
 
 impl<H: Host> Driver<H> {
@@ -104,6 +111,7 @@ impl<H: Host> Driver<H> {
             rescan_at: None,
             interfaces: BTreeMap::new(),
             scripts: BTreeMap::new(),
+            groups: BTreeMap::new(),
         }
     }
 
@@ -145,69 +153,45 @@ impl<H: Host> Driver<H> {
         self.plan_rescan();
     }
 
-    /// An interface went up or down, appeared, vanished, or got another address.
-    pub async fn interface_changed(&mut self, link: &LinkEvent) {
-        let up = link.up && link.present;
-        for at in 0..self.slots.len() {
-            let Some(slot) = self.slots.get(at) else {
-                continue;
-            };
-            let matters = slot.config.track_primary || !link.present;
-            match slot.ifindex {
-                Some(own) if own != link.ifindex => {}
-                Some(_) if !up && matters => self.step(at, Input::InterfaceDown).await,
-                // Without an index it is waiting for any interface of its name to appear.
-                Some(_) | None => self.look_again(at).await,
-            }
-        }
-        for name in self.note_interface(link) {
-            let condition = self.condition_of(&Tracked::Interface(name.clone()));
-            self.observe(&Tracked::Interface(name), condition).await;
-        }
-        self.plan_rescan();
-    }
-
-    /// Events were lost: these are all interfaces there are.
-    pub async fn interfaces_listed(&mut self, links: &[LinkEvent]) {
-        let is_there = |ifindex: u32| links.iter().any(|link| link.ifindex == ifindex);
-        let gone: Vec<LinkEvent> = self
-            .interfaces
-            .iter()
-            .filter(|(ifindex, _)| !is_there(**ifindex))
-            .map(|(ifindex, (name, _))| LinkEvent {
-                ifindex: *ifindex,
-                name: name.clone(),
-                up: false,
-                present: false,
-                mac: None,
-            })
-            .collect();
-        for link in gone.iter().chain(links) {
-            self.interface_changed(link).await;
-        }
-    }
-
-    /// A `vrrp_script` has a result, or can have none.
-    pub async fn script_changed(&mut self, name: &str, condition: Condition) {
-        self.scripts.insert(name.to_owned(), condition);
-        self.observe(&Tracked::Script(name.to_owned()), condition)
-            .await;
-        self.plan_rescan();
-    }
-
     /// Makes `instances` the ones that run: unchanged ones are not touched, removed and changed
     /// ones release first, new and changed ones start.
     pub async fn reconfigure(&mut self, instances: Vec<VrrpInstance>) {
+        self.replace(instances, Told::Deleted).await;
+    }
+
+    /// `end` is what is told of those that do not come back.
+    async fn replace(&mut self, instances: Vec<VrrpInstance>, end: Told) {
         for at in 0..self.slots.len() {
             let stays = self
                 .slots
                 .get(at)
                 .is_some_and(|slot| instances.contains(&slot.config));
             if !stays {
-                self.step(at, Input::Shutdown).await;
+                // Its group follows once all that go are gone.
+                self.step_one(at, Input::Shutdown).await;
+                let slot = self.slots.get(at);
+                let gone =
+                    slot.filter(|old| !instances.iter().any(|new| new.name == old.config.name));
+                if let Some(slot) = gone {
+                    self.host.notify(slot.notice(end));
+                }
             }
         }
         self.slots.retain(|slot| instances.contains(&slot.config));
+        let remains = |name: &String| {
+            let mut of = instances.iter().map(|new| new.group.as_ref());
+            of.any(|group| group == Some(name))
+        };
+        let gone: Vec<String> = self
+            .groups
+            .keys()
+            .filter(|n| !remains(n))
+            .cloned()
+            .collect();
+        for name in gone {
+            self.groups.remove(&name);
+            self.host.notify(group_notice(&name, end));
+        }
         let order: Vec<String> = instances.iter().map(|new| new.name.clone()).collect();
         self.list_interfaces(&instances).await;
         for config in instances {
@@ -223,7 +207,7 @@ impl<H: Host> Driver<H> {
 
     /// Stops all instances: each MASTER removes its addresses, detaches, and then tells its peers.
     pub async fn shutdown(&mut self) {
-        self.reconfigure(Vec::new()).await;
+        self.replace(Vec::new(), Told::Stop).await;
     }
 
     /// All instances in the order of the configuration.
@@ -251,78 +235,17 @@ impl<H: Host> Driver<H> {
         self.step(at, Input::Start { source }).await;
     }
 
-    /// Looks at all interfaces, if any instance tracks one.
-    async fn list_interfaces(&mut self, instances: &[VrrpInstance]) {
-        let mut tracks = instances.iter().flat_map(|instance| &instance.tracks);
-        if !tracks.any(|track| matches!(track.what, Tracked::Interface(_))) {
-            return;
-        }
-        match watch::links(&self.netlink).await {
-            Ok(links) => {
-                self.interfaces.clear();
-                for link in &links {
-                    self.note_interface(link);
-                }
-            }
-            Err(cause) => warn!("{cause}; tracked interfaces may be taken for missing"),
-        }
-    }
-
-    /// Keeps what an event says; the names that may stand for something else from here on.
-    fn note_interface(&mut self, link: &LinkEvent) -> Vec<String> {
-        let now = (link.name.clone(), link.up);
-        let before = if link.present {
-            self.interfaces.insert(link.ifindex, now)
-        } else {
-            self.interfaces.remove(&link.ifindex)
-        };
-        let renamed = before
-            .map(|(name, _)| name)
-            .filter(|name| *name != link.name);
-        renamed.into_iter().chain([link.name.clone()]).collect()
-    }
-
-    /// An interface that is not there is down; a script without result is unknown.
-    fn condition_of(&self, what: &Tracked) -> Condition {
-        match what {
-            Tracked::Script(name) => self.scripts.get(name).copied().unwrap_or_default(),
-            Tracked::Interface(wanted) => {
-                let mut named = self.interfaces.values().filter(|(name, _)| name == wanted);
-                if named.any(|(_, up)| *up) {
-                    Condition::Up
-                } else {
-                    Condition::Down
-                }
-            }
-        }
-    }
-
-    /// Tells the instances that track `what` of its condition.
-    async fn observe(&mut self, what: &Tracked, condition: Condition) {
-        for at in 0..self.slots.len() {
-            let Some(slot) = self.slots.get_mut(at) else {
-                continue;
-            };
-            if slot.observe(what, condition) {
-                let verdict = slot.verdict();
-                let name = &slot.config.name;
-                let (kind, of) = match what {
-                    Tracked::Interface(of) => ("interface", of),
-                    Tracked::Script(of) => ("script", of),
-                };
-                match condition {
-                    Condition::Up => info!("{name}: tracked {kind} {of} is up"),
-                    Condition::Down => warn!("{name}: tracked {kind} {of} is down"),
-                    Condition::Disabled => warn!("{name}: {kind} {of} is not tracked"),
-                    Condition::Unknown => info!("{name}: tracked {kind} {of} has no result yet"),
-                }
-                self.step(at, Input::Tracks(verdict)).await;
-            }
+    /// Gives one input to an instance, performs the actions, and lets its sync group follow.
+    async fn step(&mut self, at: usize, input: Input) {
+        self.step_one(at, input).await;
+        let slot = self.slots.get(at);
+        if let Some(group) = slot.and_then(|slot| slot.config.group.clone()) {
+            self.follow(&group).await;
         }
     }
 
     /// Gives one input to an instance and performs the actions, and what follows from those.
-    async fn step(&mut self, at: usize, input: Input) {
+    async fn step_one(&mut self, at: usize, input: Input) {
         let mut next = Some(input);
         while let Some(input) = next.take() {
             let mut actions = Vec::new();
@@ -359,10 +282,18 @@ impl<H: Host> Driver<H> {
             Action::Detach => self.host.detach(&slot.config),
             Action::PriorityChanged { from, to } => {
                 info!("{name}: priority {from} -> {to}");
+                let told = match slot.fsm.state() {
+                    State::Master => Told::MasterPriority,
+                    State::Init | State::Backup | State::Fault => Told::BackupPriority,
+                };
+                self.host.notify(slot.notice(told));
             }
             Action::StateChanged { from, to, reason } => {
                 slot.changed(from, to, reason);
                 self.host.state_changed(&slot.config, from, to, reason);
+                if let Some(told) = to.told() {
+                    self.host.notify(slot.notice(told));
+                }
             }
         }
         None
@@ -537,13 +468,12 @@ fn send(slot: &mut Slot, ports: &[VrrpSocket], priority: u8) {
 }
 
 fn announce(config: &VrrpInstance) {
-    let mut devices: Vec<&str> = config.vips.iter().map(|v| config.device_of(v)).collect();
+    let mut devices: Vec<&str> = config.addresses().map(|v| config.device_of(v)).collect();
     devices.sort_unstable();
     devices.dedup();
     for device in devices {
         let vips: Vec<_> = config
-            .vips
-            .iter()
+            .addresses()
             .filter(|vip| config.device_of(vip) == device)
             .map(|vip| vip.addr)
             .collect();

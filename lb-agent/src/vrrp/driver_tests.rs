@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::*;
 use crate::config::model::{Auth, InitialState, VirtualAddress, VrrpVersion};
 use crate::netlink::addrs;
+use crate::netlink::watch::LinkEvent;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const VIP: &str = "192.0.2.100";
@@ -126,6 +127,8 @@ impl Host for AddressHost {
     }
 
     fn state_changed(&mut self, _: &VrrpInstance, _: State, _: State, _: Reason) {}
+
+    fn notify(&mut self, _: Notice<'_>) {}
 }
 
 enum Order {
@@ -247,6 +250,7 @@ fn instance(version: VrrpVersion, priority: u8) -> VrrpInstance {
             VrrpVersion::V3 => Duration::from_millis(100),
         },
         preempt: true,
+        preempt_delay: Duration::ZERO,
         auth: match version {
             VrrpVersion::V2 => Auth::Pass(*b"secret\0\0"),
             VrrpVersion::V3 => Auth::None,
@@ -262,8 +266,11 @@ fn instance(version: VrrpVersion, priority: u8) -> VrrpInstance {
             broadcast: None,
             scope: 0,
         }],
+        excluded: Vec::new(),
         track_primary: true,
         tracks: Vec::new(),
+        notify: crate::config::model::Notify::default(),
+        group: None,
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::priority::Verdict;
+use super::sync_group::Order;
 
 /// State as users and scripts know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -56,6 +57,8 @@ pub enum Input {
     InterfaceDown,
     /// What is tracked comes to this; also given before `Start`.
     Tracks(Verdict),
+    /// Its sync group tells it to.
+    Group(Order),
     /// A `Claim` could not be performed.
     ClaimFailed,
     /// Stop for good.
@@ -132,6 +135,14 @@ pub enum Reason {
     InterfaceUp,
     /// A tracked interface or script without weight is down.
     TrackFailed,
+    /// Another member of its sync group is in FAULT.
+    GroupFailed,
+    /// No member of its sync group is in FAULT any more.
+    GroupReady,
+    /// All members of its sync group found no MASTER.
+    GroupMaster,
+    /// Another member of its sync group is not MASTER any more.
+    GroupBackup,
     /// Nothing that is tracked stands in the way any more.
     TracksReady,
     /// The addresses or the packet program could not be claimed.
@@ -178,10 +189,94 @@ impl fmt::Display for Reason {
             }
             Self::InterfaceUp => f.write_str("its interface is back"),
             Self::TrackFailed => f.write_str("what it tracks failed"),
+            Self::GroupFailed => f.write_str("another member of its sync group is in FAULT"),
+            Self::GroupReady => f.write_str("no member of its sync group is in FAULT any more"),
+            Self::GroupMaster => f.write_str("no member of its sync group heard a MASTER"),
+            Self::GroupBackup => f.write_str("another member of its sync group gave its role up"),
             Self::TracksReady => f.write_str("what it tracks is good"),
             Self::ClaimFailed => f.write_str("addresses or packet program could not be claimed"),
             Self::Retry => f.write_str("the pause after the failed claim is over"),
             Self::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
+/// Whom a [`Notice`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Scope {
+    /// A `vrrp_instance`.
+    Instance,
+    /// A `vrrp_sync_group`.
+    Group,
+}
+
+/// What scripts and FIFOs are told.
+///
+/// KEEPALIVED: the words are those of `notify` and of the FIFOs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Told {
+    /// It became MASTER.
+    Master,
+    /// It became BACKUP.
+    Backup,
+    /// It is in FAULT.
+    Fault,
+    /// The agent stops.
+    Stop,
+    /// A reload removed it.
+    Deleted,
+    /// A MASTER elects with another priority.
+    MasterPriority,
+    /// A router that is not MASTER elects with another priority.
+    BackupPriority,
+}
+
+/// Something that scripts and FIFOs are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice<'a> {
+    /// Instance or group.
+    pub scope: Scope,
+    /// Its name.
+    pub name: &'a str,
+    /// What happened.
+    pub told: Told,
+    /// Effective priority; 0 for a group.
+    pub priority: u8,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Instance => "INSTANCE",
+            Self::Group => "GROUP",
+        })
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Master => "MASTER",
+            Self::Backup => "BACKUP",
+            Self::Fault => "FAULT",
+            Self::Stop => "STOP",
+            Self::Deleted => "DELETED",
+            Self::MasterPriority => "MASTER_PRIORITY",
+            Self::BackupPriority => "BACKUP_PRIORITY",
+        })
+    }
+}
+
+impl State {
+    /// What is told of entering it; INIT is told of as what led to it.
+    pub fn told(self) -> Option<Told> {
+        match self {
+            Self::Init => None,
+            Self::Backup => Some(Told::Backup),
+            Self::Master => Some(Told::Master),
+            Self::Fault => Some(Told::Fault),
         }
     }
 }

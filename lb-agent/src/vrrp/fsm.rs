@@ -25,6 +25,7 @@ use serde::Serialize;
 use super::election::{self, Outcome, PRIORITY_OWNER, PRIORITY_RELEASE};
 use super::event::{Action, Input, Reason, State};
 use super::priority::{Standing, Verdict};
+use super::sync_group::{Member, Order};
 use super::time::Nanos;
 use crate::config::model::VrrpVersion;
 
@@ -54,6 +55,10 @@ pub struct Settings {
     pub interval: Duration,
     /// Take over from a MASTER of lower priority.
     pub preempt: bool,
+    /// How long a MASTER of lower priority is borne with, from its first advert on.
+    pub preempt_delay: Duration,
+    /// Member of a sync group: it becomes MASTER only when the group tells it to.
+    pub grouped: bool,
 }
 
 /// One VRRP instance.
@@ -63,6 +68,12 @@ pub struct Instance {
     /// The priority it elects with: the configured one and what tracking adds.
     priority: u8,
     standing: Standing,
+    /// How the other members of its sync group stand.
+    held: Standing,
+    /// It is BACKUP and would be MASTER, if its sync group were.
+    wants: bool,
+    /// Until then a MASTER of lower priority is borne with.
+    preempt_at: Option<Nanos>,
     /// Between `Start` and `Shutdown`.
     running: bool,
     source: Option<IpAddr>,
@@ -108,6 +119,9 @@ impl Instance {
             settings,
             priority: settings.priority,
             standing: Standing::Ready,
+            held: Standing::Ready,
+            wants: false,
+            preempt_at: None,
             running: false,
             source: None,
             master_interval: settings.interval,
@@ -129,6 +143,24 @@ impl Instance {
     /// The priority it elects with.
     pub fn priority(&self) -> u8 {
         self.priority
+    }
+
+    /// What its sync group has to know of it.
+    pub fn member(&self) -> Member {
+        let standing = if !self.running {
+            Standing::Pending
+        } else if self.source.is_none() || matches!(self.phase, Phase::Fault { retry_at: Some(_) })
+        {
+            Standing::Failed
+        } else {
+            self.standing
+        };
+        Member {
+            state: self.state(),
+            standing,
+            held: self.held,
+            wants: self.wants && matches!(self.phase, Phase::Backup { .. }),
+        }
     }
 
     /// Own address on the wire, while the interface has one.
@@ -155,6 +187,7 @@ impl Instance {
         let leaving = match input {
             Input::Shutdown | Input::InterfaceDown => true,
             Input::Tracks(verdict) => verdict.standing == Standing::Failed,
+            Input::Group(Order::Hold(standing)) => standing == Standing::Failed,
             _ => false,
         };
         if !leaving && self.master_overslept(now) {
@@ -179,6 +212,7 @@ impl Instance {
                 }
             }
             Input::Tracks(verdict) => self.tracks(now, verdict, out),
+            Input::Group(order) => self.group(now, order, out),
             Input::ClaimFailed => self.claim_failed(now, out),
             Input::Shutdown => self.shutdown(out),
         }
@@ -205,9 +239,13 @@ impl Instance {
         let trouble = if self.source.is_none() {
             Some(Reason::InterfaceDown)
         } else {
-            (self.standing == Standing::Failed).then_some(Reason::TrackFailed)
+            match (self.standing, self.held) {
+                (Standing::Failed, _) => Some(Reason::TrackFailed),
+                (_, Standing::Failed) => Some(Reason::GroupFailed),
+                _ => None,
+            }
         };
-        let pending = self.standing == Standing::Pending;
+        let pending = self.standing.max(self.held) == Standing::Pending;
         let fault = Phase::Fault { retry_at: None };
         match (self.phase, trouble) {
             (Phase::Init | Phase::Fault { retry_at: None }, None) if !pending => {
@@ -229,6 +267,26 @@ impl Instance {
         self.settle(now, Reason::TracksReady, out);
     }
 
+    /// KEEPALIVED: members move together. A MASTER that has to go tells its peers with priority 0,
+    /// so that one of them that is in no group need not wait for its silence.
+    fn group(&mut self, now: Nanos, order: Order, out: &mut Vec<Action>) {
+        match (order, self.phase) {
+            (Order::Hold(standing), _) => {
+                self.held = standing;
+                self.settle(now, Reason::GroupReady, out);
+            }
+            (Order::Master, Phase::Backup { .. }) => {
+                self.take_over(now, Reason::GroupMaster, out);
+            }
+            (Order::Backup, Phase::Master { .. }) => {
+                resign(out);
+                self.master_interval = self.settings.interval;
+                self.listen(now, Reason::GroupBackup, out);
+            }
+            (Order::Master | Order::Backup, _) => {}
+        }
+    }
+
     /// KEEPALIVED: adverts carry the new priority from the next one on; the running down timer of
     /// a BACKUP moves by the difference of the skews.
     fn set_priority(&mut self, priority: u8, out: &mut Vec<Action>) {
@@ -248,11 +306,13 @@ impl Instance {
     ///
     /// KEEPALIVED: `state MASTER` does not shorten that wait.
     fn enter(&mut self, now: Nanos, reason: Reason, out: &mut Vec<Action>) {
-        if self.settings.priority == PRIORITY_OWNER {
+        let owner = self.settings.priority == PRIORITY_OWNER;
+        if owner && !self.settings.grouped {
             self.take_over(now, Reason::Owner, out);
         } else {
             self.master_interval = self.settings.interval;
             self.listen(now, reason, out);
+            self.wants = owner;
         }
     }
 
@@ -281,8 +341,9 @@ impl Instance {
                 down_at: now + self.skew(),
                 waiting: Waiting::Release,
             }
-        } else if !self.settings.preempt || priority >= self.priority {
+        } else if !self.preempts(now, priority) {
             self.learn(interval);
+            self.wants = false;
             Phase::Backup {
                 down_at: now + self.down_interval(),
                 waiting: Waiting::Silence,
@@ -293,6 +354,19 @@ impl Instance {
                 waiting: Waiting::LowerPriority,
             }
         };
+    }
+
+    /// Whether a BACKUP disregards a MASTER of `priority`.
+    ///
+    /// KEEPALIVED: `preempt_delay` counts from the first advert of a lower priority, and anew after
+    /// one that is not lower.
+    fn preempts(&mut self, now: Nanos, priority: u8) -> bool {
+        if !self.settings.preempt || priority >= self.priority {
+            self.preempt_at = None;
+            return false;
+        }
+        let from = now + self.settings.preempt_delay;
+        now >= *self.preempt_at.get_or_insert(from)
     }
 
     /// RFC 9568 §6.4.3.
@@ -359,7 +433,8 @@ impl Instance {
                 ..
             } => self.master_timer(now, advert_at, announce_at, out),
             Phase::Fault { retry_at: Some(at) } if now >= at => {
-                self.enter(now, Reason::Retry, out);
+                self.phase = Phase::Fault { retry_at: None };
+                self.settle(now, Reason::Retry, out);
             }
             Phase::Init | Phase::Backup { .. } | Phase::Fault { .. } => {}
         }
@@ -374,7 +449,10 @@ impl Instance {
         waiting: Waiting,
         out: &mut Vec<Action>,
     ) {
-        if now.since(down_at) > self.down_interval() {
+        let overslept = now.since(down_at) > self.down_interval();
+        if overslept || self.settings.grouped {
+            // KEEPALIVED: a member waits on, until the last one of its group wants to.
+            self.wants = !overslept;
             self.phase = self.listening(now);
             return;
         }
@@ -471,6 +549,8 @@ impl Instance {
     }
 
     fn listen(&mut self, now: Nanos, reason: Reason, out: &mut Vec<Action>) {
+        self.wants = false;
+        self.preempt_at = None;
         self.change(self.listening(now), reason, out);
     }
 

@@ -18,6 +18,8 @@ fn settings(version: VrrpVersion, priority: u8) -> Settings {
         priority,
         interval: Duration::from_secs(1),
         preempt: true,
+        preempt_delay: Duration::ZERO,
+        grouped: false,
     }
 }
 
@@ -163,6 +165,45 @@ fn rfc9568_6_4_2_a_lower_advert_is_waited_out_unless_nopreempt() {
     bench.wait_ms(3000);
     bench.hear(HIGHER, 99);
     assert_eq!(bench.due_in().as_micros(), 3_609_375);
+}
+
+#[test]
+fn keepalived_preempt_delay_counts_from_the_first_lower_advert_and_anew_after_a_higher_one() {
+    let (mut bench, _) = Bench::started(Settings {
+        preempt_delay: Duration::from_secs(10),
+        ..settings(VrrpVersion::V2, 100)
+    });
+    for _ in 0..5 {
+        bench.wait_ms(1000);
+        bench.hear(HIGHER, 99);
+        assert_eq!(bench.due_in().as_micros(), 3_609_375);
+    }
+    bench.hear(HIGHER, 101);
+    for _ in 0..10 {
+        bench.wait_ms(1000);
+        bench.hear(HIGHER, 99);
+        assert_eq!(bench.due_in().as_micros(), 3_609_375);
+    }
+    // The delay is over: adverts of the lower one count no more.
+    bench.wait_ms(1000);
+    bench.hear(HIGHER, 99);
+    assert_eq!(bench.due_in().as_micros(), 2_609_375);
+    assert_eq!(
+        bench.run_to_timeout().last(),
+        Some(&change(State::Backup, State::Master, Reason::Preempted))
+    );
+}
+
+#[test]
+fn a_master_that_dies_within_the_preempt_delay_is_succeeded_as_ever() {
+    let (mut bench, _) = Bench::started(Settings {
+        preempt_delay: Duration::from_secs(1000),
+        ..settings(VrrpVersion::V2, 100)
+    });
+    bench.hear(HIGHER, 99);
+    assert_eq!(bench.due_in().as_micros(), 3_609_375);
+    bench.run_to_timeout();
+    assert_eq!(bench.fsm.state(), State::Master);
 }
 
 #[test]
@@ -523,6 +564,10 @@ fn any_input() -> impl Strategy<Value = Input> {
         2 => source.prop_map(|source| Input::InterfaceUp { source }),
         1 => Just(Input::InterfaceDown),
         1 => Just(Input::ClaimFailed),
+        1 => Just(Input::Group(Order::Master)),
+        1 => Just(Input::Group(Order::Backup)),
+        1 => Just(Input::Group(Order::Hold(Standing::Failed))),
+        1 => Just(Input::Group(Order::Hold(Standing::Ready))),
         3 => (1u8..=254, 0..3).prop_map(|(priority, standing)| Input::Tracks(Verdict {
             priority,
             standing: match standing {
@@ -537,12 +582,14 @@ fn any_input() -> impl Strategy<Value = Input> {
 
 fn any_settings() -> impl Strategy<Value = Settings> {
     let version = prop_oneof![Just(VrrpVersion::V2), Just(VrrpVersion::V3)];
-    (version, 1u8..=255, 1u64..300, any::<bool>()).prop_map(
-        |(version, priority, tenths, preempt)| Settings {
+    (version, 1u8..=255, 1u64..300, any::<bool>(), any::<bool>()).prop_map(
+        |(version, priority, tenths, preempt, grouped)| Settings {
             version,
             priority,
             interval: Duration::from_millis(tenths * 100),
             preempt,
+            preempt_delay: Duration::from_secs(tenths % 9),
+            grouped,
         },
     )
 }

@@ -17,6 +17,7 @@
 //! - [`time`]: a moment on the agent's clock, in nanoseconds.
 //! - [`election`]: who wins, and how long a BACKUP waits. Pure.
 //! - [`priority`]: what tracking makes of a priority. Pure.
+//! - [`sync_group`]: instances that are MASTER together. Pure.
 //! - [`event`]: what a state machine is told and what it asks for.
 //! - [`fsm`]: the state machine of one instance. Pure: no socket, no clock.
 //! - [`packet`]: adverts of version 2 and 3 as bytes. Pure.
@@ -50,6 +51,7 @@ pub mod priority;
 mod slot;
 pub mod socket;
 pub mod status;
+pub mod sync_group;
 pub mod time;
 
 #[cfg(test)]

@@ -25,8 +25,8 @@ pub enum Condition {
     Disabled,
 }
 
-/// Whether an instance may take part in elections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether an instance may take part in elections; the better the lower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// It may.

@@ -16,6 +16,7 @@ use super::election::down_interval;
 use super::event::{Action, Input, State};
 use super::fsm::{Instance, Settings};
 use super::priority::{Standing, Verdict};
+use super::sync_group::{Group, Member};
 use super::time::Nanos;
 use crate::config::model::VrrpVersion;
 
@@ -50,6 +51,15 @@ struct Router {
     socket: Vec<Input>,
     /// Routers of one part hear each other.
     part: u8,
+    /// Virtual router id: routers of another one are none of its business.
+    vrid: u8,
+}
+
+/// The members of a sync group, by their place among the routers.
+#[derive(Debug)]
+struct SyncGroup {
+    members: Vec<usize>,
+    rules: Group,
 }
 
 #[derive(Debug)]
@@ -60,6 +70,7 @@ struct Lan {
     /// How late a timer may be handled.
     timer_lag: Duration,
     routers: Vec<Router>,
+    groups: Vec<SyncGroup>,
     flying: BTreeMap<(Nanos, u64), (usize, Input)>,
     serial: u64,
     /// (moment, router) of each takeover.
@@ -78,6 +89,7 @@ impl Lan {
             stalled_until: Nanos::default(),
             socket: Vec::new(),
             part: 0,
+            vrid: 1,
         };
         Self {
             rng: fastrand::Rng::with_seed(seed),
@@ -85,6 +97,7 @@ impl Lan {
             link: PERFECT,
             timer_lag: Duration::ZERO,
             routers: settings.iter().enumerate().map(router).collect(),
+            groups: Vec::new(),
             flying: BTreeMap::new(),
             serial: 0,
             takeovers: Vec::new(),
@@ -126,7 +139,46 @@ impl Lan {
         (0..self.routers.len()).filter(is_master).collect()
     }
 
+    /// Gives an input, and lets the sync group follow as the driver does.
     fn give(&mut self, at: usize, input: Input) {
+        self.give_one(at, input);
+        let group = (0..self.groups.len()).find(|of| self.groups[*of].members.contains(&at));
+        let Some(group) = group else { return };
+        for round in 0.. {
+            assert!(round < 8, "a group that gives orders for ever: {self:#?}");
+            let places = self.groups[group].members.clone();
+            let fsm = |at: &usize| self.routers[*at].fsm.as_ref();
+            let members: Vec<Member> = places
+                .iter()
+                .filter_map(fsm)
+                .map(Instance::member)
+                .collect();
+            if members.len() < places.len() {
+                // Its host is starting or gone.
+                return;
+            }
+            let orders = self.groups[group].rules.orders(&members);
+            if orders.is_empty() {
+                break;
+            }
+            for (member, order) in orders {
+                self.give_one(places[member], Input::Group(order));
+            }
+        }
+        self.check_group(group);
+    }
+
+    /// All members are MASTER or none is, and none while another one is in FAULT.
+    fn check_group(&self, group: usize) {
+        let fsm = |at: &usize| self.routers[*at].fsm.as_ref().unwrap();
+        let members = &self.groups[group].members;
+        let of = |state: State| members.iter().filter(|at| fsm(at).state() == state).count();
+        let (masters, faults) = (of(State::Master), of(State::Fault));
+        assert!(masters == 0 || masters == members.len(), "{self:#?}");
+        assert!(faults == 0 || faults == members.len(), "{self:#?}");
+    }
+
+    fn give_one(&mut self, at: usize, input: Input) {
         let Some(fsm) = &mut self.routers[at].fsm else {
             return;
         };
@@ -151,8 +203,9 @@ impl Lan {
             interval: self.routers[from].settings.interval,
         };
         for to in 0..self.routers.len() {
-            let same_part = self.routers[to].part == self.routers[from].part;
-            if to == from || !same_part || self.chance(self.link.loss_percent) {
+            let (a, b) = (&self.routers[to], &self.routers[from]);
+            let hears = a.part == b.part && a.vrid == b.vrid;
+            if to == from || !hears || self.chance(self.link.loss_percent) {
                 continue;
             }
             let copies = 1 + u64::from(self.chance(self.link.duplicate_percent));
@@ -315,6 +368,8 @@ fn settings(version: VrrpVersion, priority: u8, interval: Duration) -> Settings 
         priority,
         interval,
         preempt: true,
+        preempt_delay: Duration::ZERO,
+        grouped: false,
     }
 }
 
@@ -503,6 +558,125 @@ fn a_failed_script_moves_the_role_when_its_weight_bridges_the_distance_or_it_has
         assert_eq!(lan.takeover(), skew);
         assert_eq!(lan.masters(), [1]);
     }
+}
+
+/// 2–4 hosts, each with a sync group of the same 2–3 virtual routers and one priority for all.
+fn grouped(seed: u64) -> (Lan, usize) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (hosts, members) = (rng.usize(2..=4), rng.usize(2..=3));
+    let (version, interval) = if rng.bool() {
+        (VrrpVersion::V2, 1000)
+    } else {
+        (VrrpVersion::V3, 100)
+    };
+    let mut priorities: Vec<u8> = (1..=hosts as u8).map(|n| n * 60).collect();
+    rng.shuffle(&mut priorities);
+    let interval = Duration::from_millis(interval);
+    let routers: Vec<Settings> = priorities
+        .iter()
+        .flat_map(|priority| {
+            let member = Settings {
+                grouped: true,
+                ..settings(version, *priority, interval)
+            };
+            vec![member; members]
+        })
+        .collect();
+    let mut lan = Lan::new(seed, &routers);
+    for at in 0..routers.len() {
+        lan.routers[at].vrid = (at % members) as u8 + 1;
+    }
+    let group = |host: usize| SyncGroup {
+        members: (host * members..(host + 1) * members).collect(),
+        rules: Group::default(),
+    };
+    lan.groups = (0..hosts).map(group).collect();
+    (lan, members)
+}
+
+/// A bad thing happens to one member (its link, what it tracks) or to a whole host.
+fn disturb_group(lan: &mut Lan) {
+    let host = lan.rng.usize(0..lan.groups.len());
+    let members = lan.groups[host].members.clone();
+    match lan.rng.u8(0..4) {
+        0 => members.iter().for_each(|at| lan.crash(*at)),
+        1 => members.iter().for_each(|at| lan.start(*at)),
+        2 => lan.routers[members[0]].part = lan.rng.u8(0..2),
+        _ => {
+            let at = members[lan.rng.usize(0..members.len())];
+            let (source, own) = (lan.routers[at].address, lan.routers[at].settings.priority);
+            match lan.rng.u8(0..4) {
+                0 => lan.give(at, Input::InterfaceDown),
+                1 => lan.give(at, Input::InterfaceUp { source }),
+                2 => lan.tracks(at, own, Standing::Failed),
+                _ => lan.tracks(at, own, Standing::Ready),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_members_of_a_sync_group_move_together_and_the_strongest_host_gets_all_roles() {
+    seeds(|seed| {
+        let (mut lan, members) = grouped(seed);
+        lan.timer_lag = MS;
+        lan.link = Link {
+            loss_percent: lan.rng.u8(0..40),
+            duplicate_percent: lan.rng.u8(0..20),
+            delay_max: Duration::from_millis(50),
+        };
+        lan.start_all();
+        for _ in 0..lan.rng.u32(0..40) {
+            let span = lan.up_to(lan.routers[0].settings.interval * 3);
+            lan.run_for(span);
+            disturb_group(&mut lan);
+        }
+        lan.heal();
+        lan.run_for(lan.longest_down() * 6 + Duration::from_secs(1));
+        let highest = lan
+            .routers
+            .iter()
+            .map(|r| r.settings.priority)
+            .max()
+            .unwrap();
+        let masters = lan.masters();
+        assert_eq!(masters.len(), members, "{lan:#?}");
+        for at in masters {
+            assert_eq!(lan.routers[at].settings.priority, highest);
+        }
+        let before = lan.takeovers.len();
+        lan.run_for(lan.routers[0].settings.interval * 50);
+        assert_eq!(lan.takeovers.len(), before);
+    });
+}
+
+#[test]
+fn a_fault_of_one_member_hands_all_roles_over_and_back() {
+    let router = |priority| Settings {
+        grouped: true,
+        ..settings(VrrpVersion::V2, priority, Duration::from_secs(1))
+    };
+    let mut lan = Lan::new(0, &[router(100), router(100), router(90), router(90)]);
+    for at in 0..4 {
+        lan.routers[at].vrid = (at % 2) as u8 + 1;
+    }
+    for members in [vec![0, 1], vec![2, 3]] {
+        let rules = Group::default();
+        lan.groups.push(SyncGroup { members, rules });
+    }
+    lan.start_all();
+    lan.run_for(Duration::from_secs(20));
+    assert_eq!(lan.masters(), [0, 1]);
+    // A failed script: both members tell their peers, which take over after the skew.
+    lan.tracks(0, 100, Standing::Failed);
+    assert!(lan.masters().is_empty());
+    let skew = super::election::skew(VrrpVersion::V2, 90, Duration::from_secs(1));
+    assert_eq!(lan.takeover(), skew);
+    lan.run_for(MS);
+    assert_eq!(lan.masters(), [2, 3]);
+    lan.tracks(0, 100, Standing::Ready);
+    lan.run_for(Duration::from_secs(20));
+    assert_eq!(lan.masters(), [0, 1]);
 }
 
 /// Milliseconds from an event to the next MASTER, by simulated clock on a perfect link.

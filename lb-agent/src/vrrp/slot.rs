@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use tracing::{info, warn};
 
 use super::counters::{Counter, Counters};
-use super::event::{Input, Reason, State};
+use super::event::{Input, Notice, Reason, Scope, State, Told};
 use super::fsm::{Instance, Settings};
 use super::packet::{self, Accept, Advert};
 use super::priority::{self, Condition, Verdict};
@@ -46,6 +46,8 @@ impl Slot {
             priority: config.priority,
             interval: config.advert_interval,
             preempt: config.preempt,
+            preempt_delay: config.preempt_delay,
+            grouped: config.group.is_some(),
         };
         Self {
             fsm: Instance::new(settings),
@@ -73,6 +75,16 @@ impl Slot {
             }
         }
         news
+    }
+
+    /// What scripts and FIFOs are told.
+    pub(super) fn notice(&self, told: Told) -> Notice<'_> {
+        Notice {
+            scope: Scope::Instance,
+            name: &self.config.name,
+            told,
+            priority: self.fsm.priority(),
+        }
     }
 
     /// What all tracks come to.

@@ -21,13 +21,11 @@ macro_rules! features {
 
 features! {
     Warning MAIL_FEATURE: "mail alerts" => "no mail is sent";
-    Warning NOTIFY_FEATURE: "notify scripts and FIFOs" => "nothing is run or written on a change";
+    Warning NOTIFY_FEATURE: "notifications other than an instance's own changes" => "nothing is run or written";
     Warning TRACKING_FEATURE: "tracking of files, processes and BFD"
         => "they do not count for the priority";
-    Warning SYNC_GROUP_FEATURE: "vrrp_sync_group" => "each instance fails over by itself";
     Warning GARP_FEATURE: "GARP timing" => "gratuitous ARP is sent with keepalived's defaults";
     Warning VMAC_FEATURE: "virtual MAC interfaces" => "the interface's own MAC address is used";
-    Warning PREEMPT_DELAY_FEATURE: "preempt_delay" => "a higher priority takes over at once";
     Warning CONNECTION_SYNC_FEATURE: "connection synchronisation"
         => "a new master does not know the connections of the old one";
     Warning PERSISTENCE_FEATURE: "persistence"
@@ -42,7 +40,6 @@ features! {
     Error NAMESPACE_FEATURE: "network namespaces" => "xlvs would run in the wrong one";
     Error STATIC_FEATURE: "static addresses, routes and rules" => "they would be missing";
     Error ROUTES_FEATURE: "routes and rules of an instance" => "they would be missing";
-    Error EXCLUDED_FEATURE: "virtual_ipaddress_excluded" => "its addresses would be on no host";
     Error GROUP_FEATURE: "virtual_server_group" => "its services would be missing";
     Error HMAC_FEATURE: "auth_hmac" => "adverts would go out without it";
 }
@@ -50,10 +47,8 @@ features! {
 pub(super) const MAIL: Status = Status::NotYet(&MAIL_FEATURE);
 pub(super) const NOTIFY: Status = Status::NotYet(&NOTIFY_FEATURE);
 pub(super) const TRACKING: Status = Status::NotYet(&TRACKING_FEATURE);
-pub(super) const SYNC_GROUP: Status = Status::NotYet(&SYNC_GROUP_FEATURE);
 pub(super) const GARP: Status = Status::NotYet(&GARP_FEATURE);
 pub(super) const VMAC: Status = Status::NotYet(&VMAC_FEATURE);
-pub(super) const PREEMPT_DELAY: Status = Status::NotYet(&PREEMPT_DELAY_FEATURE);
 pub(super) const CONNECTION_SYNC: Status = Status::NotYet(&CONNECTION_SYNC_FEATURE);
 pub(super) const PERSISTENCE: Status = Status::NotYet(&PERSISTENCE_FEATURE);
 pub(super) const ADVERT: Status = Status::NotYet(&ADVERT_FEATURE);
@@ -65,7 +60,6 @@ pub(super) const STARTUP: Status = Status::NotYet(&STARTUP_FEATURE);
 pub(super) const NAMESPACE: Status = Status::NotYet(&NAMESPACE_FEATURE);
 pub(super) const STATIC: Status = Status::NotYet(&STATIC_FEATURE);
 pub(super) const ROUTES: Status = Status::NotYet(&ROUTES_FEATURE);
-pub(super) const EXCLUDED: Status = Status::NotYet(&EXCLUDED_FEATURE);
 pub(super) const GROUP: Status = Status::NotYet(&GROUP_FEATURE);
 pub(super) const HMAC: Status = Status::NotYet(&HMAC_FEATURE);
 

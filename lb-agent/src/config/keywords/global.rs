@@ -131,19 +131,39 @@ const MAIL_AND_SCRIPTS: &[Keyword<RawGlobal>] = &[
     off_flag("smtp_alert_checker", "Send mail for real servers.", MAIL),
     off_flag("no_email_faults", "Send no mail for faults.", MAIL),
     off_flag("no_checker_emails", "Send mail for services only.", MAIL),
-    off("notify_fifo", "FIFO that is told of all changes.", NOTIFY),
+    line(
+        "notify_fifo",
+        "FIFO that is told of all changes.",
+        |raw: &mut RawGlobal, line| {
+            let value = line.text(1);
+            line.set(&mut raw.notify_fifo, value);
+        },
+    )
+    .params(1, 3)
+    .status(Status::Partly(
+        "it is told of instances and groups, not yet of real servers; it belongs to root",
+    )),
     off("notify_fifo_script", "Program that reads it.", NOTIFY),
-    off(
+    line(
         "vrrp_notify_fifo",
         "FIFO that is told of instances' changes.",
-        NOTIFY,
-    ),
+        |raw: &mut RawGlobal, line| {
+            let value = line.text(1);
+            line.set(&mut raw.vrrp_notify_fifo, value);
+        },
+    )
+    .params(1, 3)
+    .status(Status::Partly("it belongs to root")),
     off("vrrp_notify_fifo_script", "Program that reads it.", NOTIFY),
-    off_flag(
+    flag(
         "vrrp_notify_priority_changes",
         "Tell the FIFO of priority changes.",
-        NOTIFY,
-    ),
+        |raw: &mut RawGlobal, line| {
+            let value = line.boolean(1);
+            line.set(&mut raw.priority_changes, value);
+        },
+    )
+    .default("off"),
     off(
         "lvs_notify_fifo",
         "FIFO that is told of services' changes.",

@@ -8,7 +8,9 @@
 mod checkers;
 mod features;
 mod global;
+mod notify;
 mod real_server;
+mod sync_group;
 mod timing;
 mod top;
 mod tracking;
@@ -49,7 +51,7 @@ pub(crate) fn registry() -> &'static [BlockView] {
             view(&virtual_server::VIRTUAL_SERVER),
             view(&real_server::REAL_SERVER),
             view(&checkers::TCP_CHECK),
-            view(&vrrp_other::SYNC_GROUP_TABLE),
+            view(&sync_group::SYNC_GROUP),
             view(&tracking::VRRP_SCRIPT),
         ];
         blocks.extend(checkers::OTHERS.iter().map(|table| view(table)));

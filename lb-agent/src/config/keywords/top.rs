@@ -4,11 +4,11 @@
 use super::super::args::Spanned;
 use super::super::keyword::Status;
 use super::super::keyword::{Keyword, Table, block, off, off_block, off_flag};
-use super::super::raw::{RawConfig, RawInstance, RawScript};
+use super::super::raw::{RawConfig, RawGroup, RawInstance, RawScript};
 use super::super::tree::Item;
 use super::super::walk::Context;
-use super::features::{GARP, GROUP, NAMESPACE, STATIC, SYNC_GROUP, TRACKING};
-use super::{global, tracking, virtual_server, vrrp_instance, vrrp_other};
+use super::features::{GARP, GROUP, NAMESPACE, STATIC, TRACKING};
+use super::{global, sync_group, tracking, virtual_server, vrrp_instance, vrrp_other};
 
 /// The top level.
 pub(crate) static TOP: Table<RawConfig> = Table {
@@ -56,16 +56,23 @@ const BLOCKS: &[Keyword<RawConfig>] = &[
         },
     )
     .params(1, 1),
-    off(
+    block(
         "vrrp_sync_group",
         "Instances that change state together.",
-        SYNC_GROUP,
+        |config: &mut RawConfig, item, ctx| {
+            let mut group = RawGroup {
+                name: item
+                    .words
+                    .get(1)
+                    .map_or_else(String::new, |word| word.text.clone()),
+                head: item.head(),
+                ..RawGroup::default()
+            };
+            ctx.walk(&sync_group::SYNC_GROUP, item, &mut group);
+            config.groups.push(group);
+        },
     )
-    .within(|config, item, ctx| {
-        let mut group = vrrp_other::RawGroup::default();
-        ctx.walk(&vrrp_other::SYNC_GROUP_TABLE, item, &mut group);
-        config.group_members.extend(group.members);
-    }),
+    .params(1, 1),
 ];
 
 const OTHERS: &[Keyword<RawConfig>] = &[

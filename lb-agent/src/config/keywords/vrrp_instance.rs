@@ -11,15 +11,20 @@ use super::super::raw::{AuthType, RawInstance};
 use super::super::tree::Item;
 use super::super::walk::Context;
 use super::features::{
-    ADVERT, CONNECTION_SYNC, EXCLUDED, GARP, HMAC, LOGGING, MAIL, NOTIFY, PREEMPT_DELAY, ROUTES,
-    STRICT, TRACKING, VMAC,
+    ADVERT, CONNECTION_SYNC, GARP, HMAC, LOGGING, MAIL, NOTIFY, ROUTES, STRICT, TRACKING, VMAC,
 };
-use super::{top, tracking, virtual_ipaddress, vrrp_other};
+use super::{notify, tracking, virtual_ipaddress, vrrp_other};
 
 /// `vrrp_instance`.
 pub(crate) static INSTANCE: Table<RawInstance> = Table {
     path: "vrrp_instance",
-    groups: &[ELECTION, ADDRESSES, EFFECTS, WIRE],
+    groups: &[
+        ELECTION,
+        ADDRESSES,
+        EFFECTS,
+        notify::rows!(RawInstance),
+        WIRE,
+    ],
 };
 
 /// `authentication`.
@@ -131,8 +136,7 @@ const ELECTION: &[Keyword<RawInstance>] = &[
         },
     )
     .default("0")
-    .range("0 to 1000 seconds")
-    .status(PREEMPT_DELAY),
+    .range("0 to 1000 seconds"),
     block(
         "authentication",
         "Password of version 2 adverts.",
@@ -185,10 +189,12 @@ const ADDRESSES: &[Keyword<RawInstance>] = &[
             virtual_ipaddress::read(&mut raw.vips, item, ctx);
         },
     ),
-    off_block(
+    block(
         "virtual_ipaddress_excluded",
         "Addresses that the master holds and adverts omit.",
-        EXCLUDED,
+        |raw, item, ctx| {
+            virtual_ipaddress::read(&mut raw.excluded, item, ctx);
+        },
     ),
     off_block("virtual_routes", "Routes that the master holds.", ROUTES),
     off_block(
@@ -266,32 +272,20 @@ const EFFECTS: &[Keyword<RawInstance>] = &[
     )
     .default("off"),
     off_flag("linkbeat_use_polling", "Poll the link state.", TRACKING),
-    off("notify", "Program to run on every change.", NOTIFY),
-    off(
-        "notify_master",
-        "Program to run when it becomes master.",
-        NOTIFY,
-    ),
-    off(
-        "notify_backup",
-        "Program to run when it becomes backup.",
-        NOTIFY,
-    ),
-    off("notify_fault", "Program to run on a fault.", NOTIFY),
-    off("notify_stop", "Program to run at the end.", NOTIFY),
-    off(
+    flag(
         "notify_deleted",
-        "Program to run when a reload removes it.",
-        NOTIFY,
-    ),
+        "An instance that a reload removes is told of as DELETED, not as FAULT; with a program, \
+         that is run.",
+        |raw: &mut RawInstance, line| {
+            let program = line.word(1).and_then(|_| notify::program(line));
+            let value = Spanned::new(program.map(|program| program.value), line.span());
+            line.set(&mut raw.notify.deleted, Some(value));
+        },
+    )
+    .params(0, 3),
     off(
         "notify_master_rx_lower_pri",
         "Program to run when a master hears a lower priority.",
-        NOTIFY,
-    ),
-    off_flag(
-        "notify_priority_changes",
-        "Tell the FIFO of priority changes.",
         NOTIFY,
     ),
     off_flag("smtp_alert", "Send mail on changes.", MAIL),
@@ -473,9 +467,4 @@ fn unicast_peer(raw: &mut RawInstance, item: &Item, ctx: &mut Context) {
             ));
         }
     }
-}
-
-/// The names in `group { … }`, for `vrrp_other`.
-pub(super) fn names(item: &Item) -> Vec<Spanned<String>> {
-    top::words(item).collect()
 }

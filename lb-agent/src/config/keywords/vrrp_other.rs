@@ -1,86 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Blocks around the instances that xlvs does not act on yet: their words are known and checked.
 
-use super::super::args::Spanned;
-use super::super::keyword::{Keyword, Status, Table, block, off, off_block, off_flag};
-use super::features::{GARP, HMAC, MAIL, NOTIFY, SYNC_GROUP, TRACKING};
-use super::vrrp_instance;
-
-/// What `vrrp_sync_group` says.
-#[derive(Debug, Default)]
-pub(crate) struct RawGroup {
-    /// `group { … }`.
-    pub(crate) members: Vec<Spanned<String>>,
-}
-
-/// `vrrp_sync_group`.
-pub(crate) static SYNC_GROUP_TABLE: Table<RawGroup> = Table {
-    path: "vrrp_sync_group",
-    groups: &[&[
-        block(
-            "group",
-            "Instances of the group.",
-            |raw: &mut RawGroup, item, _| {
-                raw.members.extend(vrrp_instance::names(item));
-            },
-        )
-        .status(SYNC_GROUP),
-        off_block(
-            "track_interface",
-            "Interfaces that count for the whole group.",
-            TRACKING,
-        ),
-        off_block(
-            "track_script",
-            "Scripts that count for the whole group.",
-            TRACKING,
-        ),
-        off_block(
-            "track_file",
-            "Files that count for the whole group.",
-            TRACKING,
-        ),
-        off_block(
-            "track_process",
-            "Processes that count for the whole group.",
-            TRACKING,
-        ),
-        off_block(
-            "track_bfd",
-            "BFD sessions that count for the whole group.",
-            TRACKING,
-        ),
-        off_flag(
-            "global_tracking",
-            "Old name of `sync_group_tracking_weight`.",
-            TRACKING,
-        ),
-        off_flag(
-            "sync_group_tracking_weight",
-            "Allow weights in a group.",
-            TRACKING,
-        ),
-        off("notify", "Program to run on every change.", NOTIFY),
-        off(
-            "notify_master",
-            "Program to run when it becomes master.",
-            NOTIFY,
-        ),
-        off(
-            "notify_backup",
-            "Program to run when it becomes backup.",
-            NOTIFY,
-        ),
-        off("notify_fault", "Program to run on a fault.", NOTIFY),
-        off("notify_stop", "Program to run at the end.", NOTIFY),
-        off_flag(
-            "notify_priority_changes",
-            "Tell the FIFO of priority changes.",
-            NOTIFY,
-        ),
-        off_flag("smtp_alert", "Send mail on changes.", MAIL),
-    ]],
-};
+use super::super::keyword::{Keyword, Status, Table, off, off_block, off_flag};
+use super::features::{GARP, HMAC, TRACKING};
 
 /// `auth_hmac`.
 pub(super) static AUTH_HMAC: Table<()> = Table {
@@ -200,7 +122,7 @@ pub(super) static SSL: Table<()> = Table {
     ]],
 };
 
-/// Views of all of these for the registry; `RawGroup`'s table has a type of its own.
+/// Views of all of these for the registry.
 pub(super) static TABLES: [&Table<()>; 8] = [
     &AUTH_HMAC,
     &TRACK_GROUP,

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use super::super::args::Spanned;
 use super::super::diag::{Code, Diagnostic, quoted};
-use super::super::model::{Program, Track, Tracked, VrrpInstance, VrrpScript};
-use super::super::raw::{RawConfig, RawInstance, RawScript, RawTrack, RawWeight};
+use super::super::model::{Notify, Program, Track, Tracked, VrrpInstance, VrrpScript};
+use super::super::raw::{
+    RawConfig, RawGlobal, RawInstance, RawNotify, RawScript, RawTrack, RawWeight,
+};
 use super::super::suggest;
 use super::vrrp::OWNER;
 
@@ -53,6 +55,36 @@ pub(super) fn scripts(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Vec
         });
     }
     resolved
+}
+
+/// What an instance, or a group, runs and tells on a change.
+pub(super) fn notify(raw: &RawNotify, global: &RawGlobal) -> Notify {
+    let program = |line: &Option<Spanned<Program>>| {
+        let program = line.as_ref().map(|line| line.value.clone());
+        program.map(|program| with_default_user(program, global))
+    };
+    let deleted = raw.deleted.as_ref().and_then(|line| line.value.clone());
+    Notify {
+        master: program(&raw.master),
+        backup: program(&raw.backup),
+        fault: program(&raw.fault),
+        stop: program(&raw.stop),
+        deleted: deleted.map(|program| with_default_user(program, global)),
+        tell_deleted: raw.deleted.is_some(),
+        any: program(&raw.any),
+        priority_changes: raw
+            .priority_changes
+            .or(global.priority_changes)
+            .is_some_and(|said| said.value),
+    }
+}
+
+fn with_default_user(program: Program, global: &RawGlobal) -> Program {
+    let default = || global.script_user.as_ref().map(|user| user.value.clone());
+    Program {
+        user: program.user.or_else(default),
+        argv: program.argv,
+    }
 }
 
 /// What an instance, or a group, tracks.

@@ -102,10 +102,10 @@ fn check_addresses(
     resolved: &[VrrpInstance],
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    for vip in &instance.vips {
+    for vip in instance.vips.iter().chain(&instance.excluded) {
         let holder = resolved
             .iter()
-            .find(|other| other.vips.iter().any(|known| known.addr == vip.value.addr));
+            .find(|other| other.addresses().any(|known| known.addr == vip.value.addr));
         if let Some(holder) = holder {
             diagnostics.push(Diagnostic::warning(
                 Code::Duplicate,
@@ -139,6 +139,7 @@ impl Resolver<'_> {
         let priority = self.priority();
         let state = self.state(priority);
         let preempt = self.preempt(state, priority);
+        let preempt_delay = self.preempt_delay(state, priority);
         let advert_interval = self.advert_interval(version);
         let auth = self.auth(version);
         if raw.vips.is_empty() {
@@ -174,13 +175,17 @@ impl Resolver<'_> {
             version,
             advert_interval,
             preempt,
+            preempt_delay,
             auth,
             mcast_group: global.vrrp_mcast_group4,
             source,
             unicast_peers: raw.unicast_peers.iter().map(|peer| peer.value).collect(),
             vips: raw.vips.iter().map(|vip| vip.value.clone()).collect(),
+            excluded: raw.excluded.iter().map(|vip| vip.value.clone()).collect(),
             track_primary: raw.track_primary.is_none(),
             tracks: Vec::new(),
+            notify: track::notify(&raw.notify, self.global),
+            group: None,
         };
         self.takeover_time(&instance);
         Some(instance)
@@ -249,6 +254,27 @@ impl Resolver<'_> {
         }
         self.diagnostics.push(diagnostic);
         true
+    }
+
+    /// KEEPALIVED: `preempt_delay` is cleared as `nopreempt` is.
+    fn preempt_delay(&mut self, state: InitialState, priority: u8) -> Duration {
+        let Some(asked) = self.raw.preempt_delay else {
+            return Duration::ZERO;
+        };
+        let because = match (state, priority) {
+            (InitialState::Master, _) => "`state MASTER`",
+            (_, OWNER) => "`priority 255`",
+            _ => return asked.value,
+        };
+        self.diagnostics.push(
+            Diagnostic::warning(
+                Code::Conflict,
+                asked.span,
+                format!("`preempt_delay` does not work with {because}; it is ignored"),
+            )
+            .hint("use `state BACKUP` and different priorities on both hosts"),
+        );
+        Duration::ZERO
     }
 
     /// Fits `advert_int` to what the version's advert can say; half a unit rounds up.
@@ -405,6 +431,17 @@ mod tests {
             let (instance, codes) = instance(settings);
             assert!(instance.preempt, "{settings}");
             assert!(codes.contains(&"conflict".to_owned()), "{settings}");
+        }
+    }
+
+    #[test]
+    fn preempt_delay_needs_state_backup_and_a_priority_below_255() {
+        let delay = |settings: &str| instance(&format!("preempt_delay 300\n{settings}"));
+        assert_eq!(delay("priority 100").0.preempt_delay.as_secs(), 300);
+        for settings in ["state MASTER\npriority 100", "priority 255"] {
+            let (instance, codes) = delay(settings);
+            assert!(instance.preempt_delay.is_zero(), "{settings}");
+            assert_eq!(codes, ["conflict"], "{settings}");
         }
     }
 

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Tells scripts and FIFOs what happened to instances and groups.
+//!
+//! In: [`Notice`]s, in the order in which things happened. Out: programs started with keepalived's
+//! arguments, lines in FIFOs. Called by the director. Invariants: telling never waits; the programs
+//! of one instance or group start in the order of what they tell, one after the other has ended or
+//! [`PATIENCE`] is over; what cannot be told is logged.
+//!
+//! - `queue`: starts the programs of one instance, one after the other.
+//! - `fifo`: a named pipe.
+
+#![warn(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod fifo;
+mod queue;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use tracing::{error, warn};
+
+use crate::config::model::{Config, Notify, Program};
+use crate::track::program::{self, Runnable};
+use crate::vrrp::event::{Notice, Scope, Told};
+use fifo::Fifo;
+use queue::{Job, Queue};
+
+/// How long a program may hold up the next one of its instance. It is not killed: keepalived does
+/// not kill them either.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the end of the agent waits for the programs that tell of it.
+pub const FAREWELL: Duration = Duration::from_secs(3);
+
+type Key = (Scope, String);
+
+/// All that is run and written.
+#[derive(Debug, Default)]
+pub struct Notifier {
+    programs: BTreeMap<Key, Programs>,
+    queues: BTreeMap<Key, Queue>,
+    fifos: Vec<Fifo>,
+}
+
+/// [`Notify`], with the programs found.
+#[derive(Debug, Default)]
+struct Programs {
+    master: Option<Runnable>,
+    backup: Option<Runnable>,
+    fault: Option<Runnable>,
+    stop: Option<Runnable>,
+    deleted: Option<Runnable>,
+    any: Option<Runnable>,
+    tell_deleted: bool,
+    priority_changes: bool,
+}
+
+impl Notifier {
+    /// Takes over what `config` wants to be told. What only the configuration before had stays,
+    /// so that its end can be told, until [`Notifier::forget_others`].
+    pub fn adopt(&mut self, config: &Config) {
+        let security = config.global.script_security;
+        for (key, notify) in wanted(config) {
+            let programs = Programs::find(&key.1, notify, security);
+            self.programs.insert(key, programs);
+        }
+        let mut before = std::mem::take(&mut self.fifos);
+        for path in &config.global.notify_fifos {
+            let known = before.iter().position(|fifo| fifo.path() == path);
+            let fifo = match known {
+                Some(at) => Ok(before.swap_remove(at)),
+                None => Fifo::open(path),
+            };
+            match fifo {
+                Ok(fifo) => self.fifos.push(fifo),
+                Err(cause) => error!("{cause}; it is not told of changes"),
+            }
+        }
+    }
+
+    /// Forgets what `config` does not have.
+    pub fn forget_others(&mut self, config: &Config) {
+        let keys: Vec<Key> = wanted(config).map(|(key, _)| key).collect();
+        self.programs.retain(|key, _| keys.contains(key));
+        // What is in a queue is told all the same.
+        self.queues.retain(|key, _| keys.contains(key));
+    }
+
+    /// Tells of one thing. Call inside a tokio runtime.
+    pub fn tell(&mut self, notice: Notice<'_>) {
+        let key = (notice.scope, notice.name.to_owned());
+        let nothing = Programs::default();
+        let programs = self.programs.get(&key).unwrap_or(&nothing);
+        // KEEPALIVED: a removed instance is in FAULT to those who did not ask for more.
+        let told = match notice.told {
+            Told::Deleted if !programs.tell_deleted => Told::Fault,
+            told => told,
+        };
+        let notice = Notice { told, ..notice };
+        let own = match told {
+            Told::Master => &programs.master,
+            Told::Backup => &programs.backup,
+            Told::Fault => &programs.fault,
+            Told::Stop => &programs.stop,
+            Told::Deleted => &programs.deleted,
+            Told::MasterPriority | Told::BackupPriority => {
+                if programs.priority_changes {
+                    self.write(notice);
+                }
+                return;
+            }
+        };
+        let specific = own.iter().map(|runnable| (runnable, Vec::new()));
+        let any = programs.any.iter();
+        let general = any.map(|runnable| (runnable, arguments(notice)));
+        let jobs: Vec<Job> = specific
+            .chain(general)
+            .map(|(runnable, more)| Job {
+                runnable: runnable.clone(),
+                more,
+            })
+            .collect();
+        if !jobs.is_empty() {
+            let queue = self.queues.entry(key);
+            let queue = queue.or_insert_with(|| Queue::start(notice.name));
+            for job in jobs {
+                queue.add(job);
+            }
+        }
+        self.write(notice);
+    }
+
+    /// Waits for what is still to be started, up to [`FAREWELL`].
+    pub async fn finish(&mut self) {
+        let deadline = Instant::now() + FAREWELL;
+        for ((_, name), queue) in std::mem::take(&mut self.queues) {
+            if timeout_at(deadline, queue.finish()).await.is_err() {
+                warn!("{name}: not waiting any longer for its notify scripts");
+            }
+        }
+    }
+
+    fn write(&mut self, notice: Notice<'_>) {
+        for fifo in &mut self.fifos {
+            fifo.write(&line(notice));
+        }
+    }
+}
+
+impl Programs {
+    fn find(name: &str, notify: &Notify, security: bool) -> Self {
+        let find = |program: &Option<Program>| {
+            let found = program::resolve(program.as_ref()?, security);
+            found
+                .inspect_err(|cause| warn!("{name}: disabling a notify script: {cause}"))
+                .ok()
+        };
+        Self {
+            master: find(&notify.master),
+            backup: find(&notify.backup),
+            fault: find(&notify.fault),
+            stop: find(&notify.stop),
+            deleted: find(&notify.deleted),
+            any: find(&notify.any),
+            tell_deleted: notify.tell_deleted,
+            priority_changes: notify.priority_changes,
+        }
+    }
+}
+
+fn wanted(config: &Config) -> impl Iterator<Item = (Key, &Notify)> {
+    let instances = config.vrrp_instances.iter();
+    let instances =
+        instances.map(|instance| ((Scope::Instance, instance.name.clone()), &instance.notify));
+    let groups = config.sync_groups.iter();
+    instances.chain(groups.map(|group| ((Scope::Group, group.name.clone()), &group.notify)))
+}
+
+/// KEEPALIVED: what `notify` gets behind its own arguments.
+fn arguments(notice: Notice<'_>) -> Vec<String> {
+    vec![
+        notice.scope.to_string(),
+        notice.name.to_owned(),
+        notice.told.to_string(),
+        notice.priority.to_string(),
+    ]
+}
+
+/// KEEPALIVED: a line of a FIFO, for example `INSTANCE "VI_1" MASTER 100`.
+fn line(notice: Notice<'_>) -> String {
+    let Notice {
+        scope,
+        name,
+        told,
+        priority,
+    } = notice;
+    format!("{scope} \"{name}\" {told} {priority}\n")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Real programs and pipes: arguments, order, patience.
+
+use std::fs;
+use std::io::Read;
+use std::path::PathBuf;
+
+use super::*;
+use crate::config::parse;
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("tr-{}-notify-{name}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn config(global: &str, more: &str) -> Config {
+    let text = format!(
+        "global_defs {{\n{global}\n}}\nvrrp_instance VI_1 {{\ninterface eth0\nvirtual_router_id 5\n\
+         virtual_ipaddress {{\n192.0.2.9\n}}\n{more}\n}}\n"
+    );
+    parse("t", &text).config
+}
+
+fn notice(told: Told, priority: u8) -> Notice<'static> {
+    Notice {
+        scope: Scope::Instance,
+        name: "VI_1",
+        told,
+        priority,
+    }
+}
+
+/// `KEYWORD "sh -c '… ' WORD"`, writing its arguments into `file`.
+fn writer(keyword: &str, file: &str, word: &str) -> String {
+    format!("{keyword} \"sh -c 'echo $0 $* >> {file}' {word}\"\n")
+}
+
+#[tokio::test]
+async fn keepalived_the_specific_script_runs_before_the_general_one_and_only_that_gets_arguments() {
+    let scratch = Scratch::new("order");
+    let file = scratch.path("told");
+    let keywords = ["master", "backup", "fault", "stop"];
+    let mut more: String = keywords
+        .iter()
+        .map(|word| writer(&format!("notify_{word}"), &file, word))
+        .collect();
+    more += &writer("notify", &file, "any");
+    let mut notifier = Notifier::default();
+    notifier.adopt(&config("", &more));
+    for (told, priority) in [
+        (Told::Backup, 100),
+        (Told::Master, 102),
+        (Told::MasterPriority, 100),
+        (Told::Fault, 100),
+        (Told::Deleted, 100),
+        (Told::Stop, 100),
+    ] {
+        notifier.tell(notice(told, priority));
+    }
+    notifier.finish().await;
+    assert_eq!(
+        fs::read_to_string(file).unwrap(),
+        "backup\nany INSTANCE VI_1 BACKUP 100\n\
+         master\nany INSTANCE VI_1 MASTER 102\n\
+         fault\nany INSTANCE VI_1 FAULT 100\n\
+         fault\nany INSTANCE VI_1 FAULT 100\n\
+         stop\nany INSTANCE VI_1 STOP 100\n"
+    );
+}
+
+#[tokio::test]
+async fn keepalived_notify_deleted_tells_a_removed_instance_from_a_faulty_one() {
+    let scratch = Scratch::new("deleted");
+    let file = scratch.path("told");
+    let more = writer("notify_deleted", &file, "deleted") + &writer("notify", &file, "any");
+    let mut notifier = Notifier::default();
+    notifier.adopt(&config("", &more));
+    notifier.adopt(&Config::default());
+    notifier.tell(notice(Told::Deleted, 100));
+    notifier.forget_others(&Config::default());
+    // Forgotten, it is not told of any more.
+    notifier.tell(notice(Told::Master, 100));
+    let expected = "deleted\nany INSTANCE VI_1 DELETED 100\n";
+    let start = std::time::Instant::now();
+    while fs::read_to_string(&file).unwrap_or_default() != expected {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_script_that_hangs_holds_up_neither_the_agent_nor_for_ever_its_end() {
+    let scratch = Scratch::new("hang");
+    let pid = scratch.path("pid");
+    let more =
+        format!("notify_backup \"sh -c 'echo $$ > {pid}; exec sleep 600'\"\nnotify /no/such");
+    let mut notifier = Notifier::default();
+    notifier.adopt(&config("", &more));
+    for _ in 0..1000 {
+        notifier.tell(notice(Told::Backup, 100));
+    }
+    notifier.finish().await;
+    // It goes on after the agent, as with keepalived, but not after this test.
+    let pid = fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+    let pid = nix::unistd::Pid::from_raw(pid);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it goes on");
+}
+
+#[tokio::test]
+async fn keepalived_fifos_get_a_line_for_each_change_and_for_priorities_when_asked() {
+    let scratch = Scratch::new("fifo");
+    let (one, two) = (scratch.path("all"), scratch.path("vrrp"));
+    let global = format!("notify_fifo {one}\nvrrp_notify_fifo {two}");
+    for (more, expected) in [
+        (
+            "",
+            "INSTANCE \"VI_1\" BACKUP 100\nINSTANCE \"VI_1\" STOP 98\n",
+        ),
+        (
+            "notify_priority_changes",
+            "INSTANCE \"VI_1\" BACKUP 100\nINSTANCE \"VI_1\" BACKUP_PRIORITY 98\n\
+             INSTANCE \"VI_1\" STOP 98\n",
+        ),
+    ] {
+        let mut notifier = Notifier::default();
+        notifier.adopt(&config(&global, more));
+        let mut readers = [&one, &two].map(|path| fs::File::open(path).unwrap());
+        notifier.tell(notice(Told::Backup, 100));
+        notifier.tell(notice(Told::BackupPriority, 98));
+        notifier.tell(notice(Told::Stop, 98));
+        drop(notifier);
+        for reader in &mut readers {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            assert_eq!(text, expected);
+        }
+        assert!(!PathBuf::from(&one).exists(), "it is removed in the end");
+    }
+}
+
+#[tokio::test]
+async fn a_fifo_that_nobody_reads_fills_up_without_harm() {
+    let scratch = Scratch::new("full");
+    let path = scratch.path("fifo");
+    let mut notifier = Notifier::default();
+    notifier.adopt(&config(&format!("notify_fifo {path}"), ""));
+    for _ in 0..10_000 {
+        notifier.tell(notice(Told::Backup, 100));
+    }
+    let fifo = &notifier.fifos[0];
+    assert!(fifo.lost() > 0 && fifo.lost() < 10_000);
+}
+
+#[test]
+fn a_file_that_is_no_fifo_is_refused_and_left_alone() {
+    let scratch = Scratch::new("file");
+    let path = scratch.path("file");
+    fs::write(&path, "text").unwrap();
+    let error = Fifo::open(&path).unwrap_err().to_string();
+    assert!(error.contains("cannot open FIFO"), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "text");
+}
