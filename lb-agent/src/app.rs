@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use crate::config::{self, diag::Severity, model::Config};
@@ -34,9 +35,13 @@ use crate::netlink::watch::{self, Event as NetlinkEvent, Topic, Watch};
 use crate::status;
 use crate::track::script::{ScriptEvent, Scripts};
 use crate::vrrp::driver::Driver;
+use crate::vrrp::event::State;
 
 /// What the VRRP driver has to hear of.
 const WATCHED: &[Topic] = &[Topic::Links];
+
+/// How often slots of connections past their time are freed. It is housekeeping only.
+const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Pause before a broken netlink subscription is tried again.
 const WATCH_PAUSE: Duration = Duration::from_millis(100);
@@ -61,6 +66,8 @@ pub async fn run(options: Options) -> Result<()> {
         process::id(),
         options.control.display()
     );
+    let mut expire = interval(EXPIRE_EVERY);
+    expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         // Not biased: a flood of adverts must not keep signals and checks waiting.
         tokio::select! {
@@ -78,6 +85,7 @@ pub async fn run(options: Options) -> Result<()> {
             }
             _ = agent.next_hops.changed() => agent.route(),
             event = agent.watch.next() => agent.netlink_event(event).await,
+            _ = expire.tick() => agent.expire(),
             call = control.next_call() => agent.answer(call),
         }
     }
@@ -182,10 +190,37 @@ impl Agent {
         self.driver.host().notifier().adopt(&self.config);
         self.driver.reconfigure(instances).await;
         self.driver.host().notifier().forget_others(&self.config);
+        if first {
+            self.attach_for_masters().await;
+        }
         if !needed {
             self.driver.host().set_dataplane(None);
         }
         Ok(())
+    }
+
+    /// An instance that was MASTER before there was anything to balance has claimed its addresses,
+    /// but no program.
+    async fn attach_for_masters(&mut self) {
+        let statuses = self.driver.snapshot();
+        let is_master = |name: &str| {
+            statuses
+                .iter()
+                .any(|status| status.name == name && status.state == State::Master)
+        };
+        for instance in self
+            .config
+            .vrrp_instances
+            .iter()
+            .filter(|i| is_master(&i.name))
+        {
+            if let Err(err) = self.driver.host().attach(instance).await {
+                error!(
+                    "{}: {err}; its virtual servers are not served",
+                    instance.name
+                );
+            }
+        }
     }
 
     /// Runs the scripts that an instance tracks, and no others.
@@ -260,6 +295,12 @@ impl Agent {
                     tokio::time::sleep(WATCH_PAUSE).await;
                 }
             },
+        }
+    }
+
+    fn expire(&mut self) {
+        if let Err(err) = self.driver.host().expire() {
+            warn!("cannot free old connections: {err}; the next try is in an hour");
         }
     }
 

@@ -67,6 +67,7 @@ impl Director {
 
     /// Gives or takes the data plane.
     pub fn set_dataplane(&mut self, dataplane: Option<Dataplane>) {
+        self.claims.clear();
         self.dataplane = dataplane;
     }
 
@@ -86,6 +87,11 @@ impl Director {
         self.dataplane
             .as_mut()
             .map_or(Ok(()), |dataplane| dataplane.apply(desired, now))
+    }
+
+    /// Frees the slots of connections that are past their time.
+    pub fn expire(&self) -> Result<(), DataplaneError> {
+        self.dataplane.as_ref().map_or(Ok(()), Dataplane::expire)
     }
 
     /// Brings the servers' next hops to `states`.
@@ -130,7 +136,7 @@ impl Director {
     }
 
     /// Attaches to every interface that the instance's traffic comes in by.
-    async fn attach(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
+    pub async fn attach(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
         let Some(dataplane) = &mut self.dataplane else {
             return Ok(());
         };

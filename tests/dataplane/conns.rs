@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use lb_agent::config::model::Protocol;
-use lb_common::abi::{ConnKey, ConnMeta};
+use lb_common::abi::ConnMeta;
 use lb_common::tcp_state;
 use lb_common::verdict::Verdict;
 use proptest::prelude::*;
@@ -169,14 +169,4 @@ fn agent_lists_and_counts_the_connections() {
         )
     });
     assert_eq!((active, inactive), (2, 2));
-}
-
-/// The key of a flow in the table, from its frame.
-pub(crate) fn key_of(frame: &[u8]) -> ConnKey {
-    let word = |at: usize| [frame[at], frame[at + 1]];
-    ConnKey {
-        client: u32::from_ne_bytes([frame[26], frame[27], frame[28], frame[29]]),
-        client_port: u16::from_ne_bytes(word(34)),
-        virt_port: u16::from_ne_bytes(word(36)),
-    }
 }

@@ -6,8 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use lb_agent::dataplane::plan::Op;
 use lb_common::abi::{
-    CONN_BUSY, CONN_SLOTS, CONN_TICK_MASK, ConnMeta, Dest, Link, Member, Service, ServiceKey,
-    Traffic, conn_buckets,
+    CONN_BUSY, CONN_SLOTS, CONN_TICK_MASK, ConnKey, ConnMeta, Dest, Link, Member, Service,
+    ServiceKey, Traffic, conn_buckets,
 };
 use lb_common::hash::{HashKey, bucket, flow};
 use lb_common::verdict::Verdict;
@@ -120,7 +120,7 @@ impl HostTables {
 
     /// Numbers of the slots that the flow of this TCP frame may be in.
     pub(crate) fn places(&self, frame: &[u8]) -> BTreeSet<usize> {
-        let key = crate::conns::key_of(frame);
+        let key = key_of(frame);
         let ports = u32::from(key.client_port) | u32::from(key.virt_port) << 16;
         let virt = u32::from_ne_bytes([frame[30], frame[31], frame[32], frame[33]]);
         let hash = flow(&self.hash_key(), key.client, virt, ports, frame[23]);
@@ -211,5 +211,15 @@ impl Tables for HostTables {
                 break;
             }
         }
+    }
+}
+
+/// The key of a flow in the table, from its frame.
+pub(crate) fn key_of(frame: &[u8]) -> ConnKey {
+    let word = |at: usize| [frame[at], frame[at + 1]];
+    ConnKey {
+        client: u32::from_ne_bytes([frame[26], frame[27], frame[28], frame[29]]),
+        client_port: u16::from_ne_bytes(word(34)),
+        virt_port: u16::from_ne_bytes(word(36)),
     }
 }

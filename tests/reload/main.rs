@@ -135,3 +135,40 @@ fn a_real_server_is_added_and_removed_under_load_without_a_lost_request() -> Out
     assert_eq!(report.lost, 0, "{report:?}");
     Ok(())
 }
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn a_master_that_learns_of_its_first_virtual_server_attaches_the_program() -> Outcome {
+    let mut site = Site::raise("reload-first-service", [Software::Xlvs; 2])?;
+    let config = DirectorConfig::first(VIP, Speed::V3Tenth);
+    let [director, _] = &mut site.directors;
+    director.start(&config.text())?;
+    director.await_address(VIP, ELECTION)?;
+    assert_eq!(
+        xdp::attachment(director.host())?,
+        None,
+        "nothing to balance, nothing attached"
+    );
+    director.write_config(&config.clone().with_real_servers(&SERVERS).text())?;
+    director.reload()?;
+    wait::until_true(ELECTION, "the program to be attached", || {
+        xdp::attachment(director.host()).is_ok_and(|attachment| attachment.is_some())
+    })?;
+    director.await_status("servers UP", ELECTION, |status| {
+        let mut servers = status
+            .services
+            .iter()
+            .flat_map(|service| &service.real_servers);
+        servers.all(|server| server.state == "UP" && server.mac.is_some())
+    })?;
+    let requester = Requester::start(&site.client, VIP, Duration::from_millis(5))?;
+    wait::until_true(ELECTION, "answers", || requester.answered() >= 100)?;
+    assert_eq!(requester.finish()?.lost, 0);
+    director.write_config(&config.text())?;
+    director.reload()?;
+    wait::until_true(ELECTION, "the program to be gone", || {
+        xdp::attachment(director.host()).is_ok_and(|attachment| attachment.is_none())
+    })?;
+    assert_eq!(director.status()?.state(), "MASTER");
+    Ok(())
+}

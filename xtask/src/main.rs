@@ -13,6 +13,7 @@ mod ci;
 mod demo;
 mod linker;
 mod progress;
+mod record_ipvs;
 mod run;
 mod setup;
 mod test;
@@ -51,6 +52,8 @@ enum Verb {
     Bench(bench::Args),
     /// Run a script on Debian's stock kernel in a virtual machine.
     Vm(vm::Args),
+    /// Record which servers the real IPVS chooses, for the replay in tests/ipvs.
+    RecordIpvs,
     /// Check the house rules that no compiler checks.
     Tidy,
     /// Everything a change must pass: format, clippy, tidy, test.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::main(&args),
         Verb::Test(args) => test::main(&args),
         Verb::Bench(args) => bench::main(&args),
+        Verb::RecordIpvs => record_ipvs::main(),
         Verb::Vm(args) => vm::main(&args),
         Verb::Tidy => tidy::main(),
         Verb::Ci => ci::main(),

@@ -200,15 +200,22 @@ impl Dataplane {
         self.attachments.list()
     }
 
-    /// Counters since load, and the connections there are. Walks through the whole connection table
-    /// (some ten milliseconds for a million connections) and frees what is past its time; to be
-    /// called at least once a week for that.
+    /// Counters since load, and the connections there are. Walks through the whole connection table:
+    /// some ten milliseconds for a million connections.
     pub fn stats(&self) -> Result<Stats, DataplaneError> {
         stats::read(
             &self.maps,
             &self.plan,
             &self.conns.counts(load::now(&self.ebpf)?),
         )
+    }
+
+    /// Frees the slots of connections that are past their time. The packet program does without, but
+    /// its time wraps around after months: call it once in a while, within a week.
+    pub fn expire(&self) -> Result<(), DataplaneError> {
+        let now = load::now(&self.ebpf)?;
+        self.conns.scan(now).for_each(drop);
+        Ok(())
     }
 
     /// All connections, in no particular order; those whose real server is gone for good are left
