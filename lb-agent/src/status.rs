@@ -14,7 +14,7 @@ use crate::config::model::{
     VrrpVersion,
 };
 use crate::control::status as wire;
-use crate::dataplane::{Stats, TrafficCounts};
+use crate::dataplane::{ServerTraffic, Stats};
 use crate::health::{ServerHealth, ServerKey, Snapshot};
 use crate::vrrp::counters::Counter;
 use crate::vrrp::priority::Condition;
@@ -153,8 +153,8 @@ fn service(
     director: &crate::director::Director,
 ) -> wire::Service {
     let traffic = stats.services.iter().find(|s| s.service == vs.id);
-    let servers: BTreeMap<SocketAddrV4, TrafficCounts> = traffic
-        .map(|t| t.servers.iter().map(|s| (s.server, s.counts)).collect())
+    let servers: BTreeMap<SocketAddrV4, &ServerTraffic> = traffic
+        .map(|t| t.servers.iter().map(|s| (s.server, s)).collect())
         .unwrap_or_default();
     let counts = traffic.map(|t| t.counts).unwrap_or_default();
     wire::Service {
@@ -191,7 +191,7 @@ fn service(
                 real_server(
                     rs,
                     health.servers.get(&key),
-                    servers.get(&rs.addr).copied().unwrap_or_default(),
+                    servers.get(&rs.addr).copied(),
                     mac.map(|mac| mac.to_string()),
                 )
             })
@@ -202,9 +202,11 @@ fn service(
 fn real_server(
     rs: &RealServer,
     health: Option<&ServerHealth>,
-    counts: TrafficCounts,
+    traffic: Option<&ServerTraffic>,
     mac: Option<String>,
 ) -> wire::RealServer {
+    let counts = traffic.map(|traffic| traffic.counts).unwrap_or_default();
+    let now = traffic.map(|traffic| traffic.conns).unwrap_or_default();
     let up = health.is_none_or(|health| health.up);
     wire::RealServer {
         address: *rs.addr.ip(),
@@ -226,6 +228,8 @@ fn real_server(
                     .collect()
             })
             .unwrap_or_default(),
+        active_conns: now.active,
+        inactive_conns: now.inactive,
         conns: counts.conns,
         in_packets: counts.in_packets,
         in_bytes: counts.in_bytes,

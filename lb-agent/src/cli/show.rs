@@ -171,6 +171,8 @@ fn services(service: &Service) -> String {
         "Weight",
         "State",
         "MAC",
+        "ActiveConn",
+        "InActConn",
         "Conns",
         "InPkts",
         "InBytes",
@@ -187,12 +189,14 @@ fn services(service: &Service) -> String {
             rs.effective_weight.to_string(),
             state,
             rs.mac.clone().unwrap_or_else(|| "unresolved".to_owned()),
+            rs.active_conns.to_string(),
+            rs.inactive_conns.to_string(),
             rs.conns.to_string(),
             rs.in_packets.to_string(),
             rs.in_bytes.to_string(),
         ]);
     }
-    for column in [2, 5, 6, 7] {
+    for column in [2, 5, 6, 7, 8, 9] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }

@@ -153,6 +153,10 @@ pub struct RealServer {
     pub mac: Option<String>,
     /// Its checks and how the last probe of each ended.
     pub checks: Vec<Check>,
+    /// Established and half-open TCP connections at this moment.
+    pub active_conns: u64,
+    /// Other connections at this moment: closing, or UDP.
+    pub inactive_conns: u64,
     /// Connections scheduled.
     pub conns: u64,
     /// Packets from clients.
