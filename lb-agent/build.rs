@@ -62,7 +62,8 @@ fn fresh_object(root: &Path) -> Result<Vec<u8>, String> {
     let built_from = fs::read_to_string(object::digest_path(&path)).unwrap_or_default();
     let source = object::source_digest(root)
         .map_err(|error| format!("cannot read the BPF program's source: {error}"))?;
-    if built_from.trim() != source {
+    // The digest comes first, then the features the object was built with.
+    if built_from.split_whitespace().next() != Some(source.as_str()) {
         return Err(format!(
             "BPF object {} is older than its source",
             path.display()

@@ -36,7 +36,12 @@ pub(crate) fn main(toolchain: &Toolchain) -> Result<()> {
     let directory = object::directory(&root);
     let object = directory.join("xlvs.bpf.o");
     let digest = object::digest_path(&object);
-    let source = object::source_digest(&root).context("cannot read the BPF program's source")?;
+    let features = features();
+    // What the object was built from, and how, so that another choice builds it anew.
+    let source = format!(
+        "{} {features}",
+        object::source_digest(&root).context("cannot read the BPF program's source")?
+    );
     let built_from = std::fs::read_to_string(&digest).unwrap_or_default();
     if object.exists() && built_from.trim() == source {
         fact(&format!("BPF object {} is up to date", object.display()));
@@ -73,6 +78,15 @@ pub(crate) fn bench(toolchain: &Toolchain) -> Result<PathBuf> {
     Ok(built)
 }
 
+/// Features of lb-ebpf: with `XLVS_PACKET_LOG` set, the program logs every packet's verdict.
+fn features() -> &'static str {
+    if std::env::var_os("XLVS_PACKET_LOG").is_some() {
+        "packet-log"
+    } else {
+        "bpf"
+    }
+}
+
 /// Runs the BPF toolchain's cargo for one binary; returns the object it wrote.
 fn compile(toolchain: &Toolchain, bin: &str, work: &Work) -> Result<PathBuf> {
     let target_dir = run::root().join("target/bpf-build");
@@ -81,7 +95,7 @@ fn compile(toolchain: &Toolchain, bin: &str, work: &Work) -> Result<PathBuf> {
         .args(["build", "--locked", "--package", "lb-ebpf", "--bin", bin])
         .args([
             "--features",
-            "bpf",
+            features(),
             "--profile",
             "bpf",
             "--target",
