@@ -2,10 +2,9 @@
 //! The xlvs agent: control plane of the XDP load balancer. See ARCHITECTURE.md for the map.
 //!
 //! Rooms: [`config`] (text to meaning), [`vrrp`] (who is MASTER), [`health`] (which real servers
-//! are fit), [`track`] (scripts that count for the election),
-//! [`notify`] (who is told of changes), [`netlink`] (the kernel's links, addresses, routes, neighbours), [`dataplane`] (the
-//! packet program and its maps), [`control`] (the socket of `xlvs status`), [`cli`]. [`app`] wires
-//! them.
+//! are fit), [`track`] (scripts that count for the election), [`notify`] (who is told of changes),
+//! [`netlink`] (the kernel's links, addresses, routes, neighbours), [`dataplane`] (the packet
+//! program and its maps), [`control`] (the socket of `xlvs status`), [`cli`]. [`app`] wires them.
 
 pub mod app;
 pub mod cli;

@@ -16,7 +16,7 @@ use super::{DataplaneError, ProgramInfo};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xlvs.bpf.o"));
 
 /// False in a debug build without the BPF toolchain.
-pub fn embedded_object_present() -> bool {
+fn embedded_object_present() -> bool {
     !OBJECT.is_empty()
 }
 

@@ -23,7 +23,7 @@ use thiserror::Error;
 
 pub use attach::{Attachment, Mode};
 pub use conns::{ConnCounts, Connection};
-pub use load::{LoadOptions, embedded_object_present};
+pub use load::LoadOptions;
 pub use stats::{ServerTraffic, ServiceTraffic, Stats, TrafficCounts};
 
 use crate::health::Desired;

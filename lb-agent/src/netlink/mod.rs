@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Room `netlink`.
+//! What the kernel knows of this host's network, asked and followed through rtnetlink.
+//!
+//! `links` and `addrs` answer and change on request; `watch` tells of changes; `nexthop` follows
+//! `routes` and `neigh` for the addresses of the real servers. Called by the VRRP driver, the
+//! director and the agent's loop.
 
 pub mod addrs;
 pub mod links;
