@@ -5,19 +5,51 @@
 //! random keys no client can choose flows that meet in one bucket more often than by chance. The
 //! mixing step after it (`fmix64` of MurmurHash3, a bijection) makes both halves of the result
 //! usable on their own, and neighbouring flows strangers.
+//! IPv6 addresses take the multiplication of pairs (NH, of UMAC): two words by one multiplication.
 
 /// Random words that the agent draws when it loads the program.
-pub type HashKey = [u64; 5];
+pub type HashKey = [u64; 6];
 
-/// The hash of a flow; the low and the high half choose one bucket each.
+/// The hash of an IPv4 flow; the low and the high half choose one line each. `ports` are both
+/// ports as in the packet.
 #[inline(always)]
-pub const fn flow(key: &HashKey, src: u32, dst: u32, ports: u32, proto: u8) -> u64 {
-    let [k0, k1, k2, k3, k4] = *key;
-    let mut h = k0
-        .wrapping_add(k1.wrapping_mul(src as u64))
-        .wrapping_add(k2.wrapping_mul(dst as u64))
-        .wrapping_add(k3.wrapping_mul(ports as u64))
-        .wrapping_add(k4.wrapping_mul(proto as u64));
+pub const fn flow(key: &HashKey, client: u32, other: u32, ports: u32, proto: u8) -> u64 {
+    let [k0, k1, k2, k3, ..] = *key;
+    mix(k0
+        .wrapping_add(k1.wrapping_mul(client as u64))
+        .wrapping_add(k2.wrapping_mul(other as u64))
+        .wrapping_add(k3.wrapping_mul(ports as u64 | (proto as u64) << 32)))
+}
+
+/// The same of an IPv6 flow.
+#[inline(always)]
+pub const fn flow6(
+    key: &HashKey,
+    client: &[u32; 4],
+    other: &[u32; 4],
+    ports: u32,
+    proto: u8,
+) -> u64 {
+    let [k0, k1, k2, k3, k4, k5] = *key;
+    let [a, b, c, d] = *client;
+    let [e, f, g, h] = *other;
+    // Two words of 32 bits are multiplied together (the paper's pairwise form): half the
+    // multiplications.
+    mix(k0
+        .wrapping_add(pair(k1, a, b))
+        .wrapping_add(pair(k2, c, d))
+        .wrapping_add(pair(k4, e, f))
+        .wrapping_add(pair(k5, g, h))
+        .wrapping_add(k3.wrapping_mul(ports as u64 | (proto as u64) << 32)))
+}
+
+#[inline(always)]
+const fn pair(key: u64, a: u32, b: u32) -> u64 {
+    (key as u32).wrapping_add(a) as u64 * ((key >> 32) as u32).wrapping_add(b) as u64
+}
+
+#[inline(always)]
+const fn mix(mut h: u64) -> u64 {
     h ^= h >> 33;
     h = h.wrapping_mul(0xff51_afd7_ed55_8ccd);
     h ^= h >> 33;
@@ -43,20 +75,37 @@ mod tests {
         0x0f1e_2d3c_4b5a_6979,
         0x8796_a5b4_c3d2_e1f1,
         0x1122_3344_5566_7789,
+        0x99aa_bbcc_ddee_ff01,
     ];
+
+    /// The same in IPv6.
+    #[test]
+    fn neighbours_of_ipv6_are_spread_evenly() {
+        let virt = [0xb80d_0120, 0, 0, 0x0100_0000];
+        spread(|n| {
+            let client = [0xb80d_0120, 0, 0, (n / 16).to_be()];
+            let ports = u32::from((40_000 + (n % 16) as u16).to_be()) | 0x5000_0000;
+            flow6(&KEY, &client, &virt, ports, 6)
+        });
+    }
 
     /// Clients in a row, ports in a row: each half spreads them as chance would.
     #[test]
     fn neighbours_are_spread_evenly() {
+        spread(|n| {
+            let client = (0x0a00_0000 + n / 16).to_be();
+            let ports = u32::from((40_000 + (n % 16) as u16).to_be()) | 0x5000_0000;
+            flow(&KEY, client, 0x0164_33c6, ports, 6)
+        });
+    }
+
+    fn spread(hash: impl Fn(u32) -> u64) {
         const BUCKETS: u32 = 1000;
         const FLOWS: u32 = 100_000;
         for half in [0, 32] {
             let mut seen = vec![0u32; BUCKETS as usize];
             for n in 0..FLOWS {
-                let client = (0x0a00_0000 + n / 16).to_be();
-                let ports = u32::from((40_000 + (n % 16) as u16).to_be()) | 0x5000_0000;
-                let h = flow(&KEY, client, 0x0164_33c6, ports, 6);
-                seen[bucket((h >> half) as u32, BUCKETS) as usize] += 1;
+                seen[bucket((hash(n) >> half) as u32, BUCKETS) as usize] += 1;
             }
             let mean = f64::from(FLOWS / BUCKETS);
             let square = |n: &u32| (f64::from(*n) - mean).powi(2) / mean;

@@ -5,11 +5,12 @@
 //! for the host, and tested on the host.
 //!
 //! - [`abi`]: the byte layout of every map key and value, defined once.
-//! - [`wire`]: header views (Ethernet, VLAN, IPv4, TCP, UDP).
+//! - [`wire`]: header views (Ethernet, VLAN, IPv4, IPv6, TCP, UDP, SCTP, ICMP, GRE).
 //! - [`csum`]: RFC 1071 sums and RFC 1624 updates.
+//! - [`crc32c`]: what a changed port does to SCTP's checksum.
 //! - [`hash`]: the keyed hash that spreads flows over the connection table.
 //! - [`sched`]: the schedulers, one rule a file, with IPVS's choices in IPVS's order.
-//! - [`tcp_state`]: what the director, which sees the client's half only, makes of a TCP flow.
+//! - [`state`]: states of connections, their timeouts and transitions, a file a protocol.
 //! - [`verdict`]: every way a packet can leave, with its name, sentence and counter.
 
 #![no_std]
@@ -25,9 +26,10 @@
 extern crate std;
 
 pub mod abi;
+pub mod crc32c;
 pub mod csum;
 pub mod hash;
 pub mod sched;
-pub mod tcp_state;
+pub mod state;
 pub mod verdict;
 pub mod wire;

@@ -34,6 +34,12 @@ macro_rules! verdicts {
                 match self { $(Verdict::$variant => $name,)+ }
             }
 
+            /// The verdict of this code; `DropInternal` for a code that is none.
+            #[inline(always)]
+            pub const fn from_code(code: u8) -> Self {
+                match code { $($code => Verdict::$variant,)+ _ => Verdict::DropInternal }
+            }
+
             /// What becomes of the frame.
             #[inline(always)]
             pub const fn fate(self) -> Fate {
@@ -49,22 +55,22 @@ macro_rules! verdicts {
 }
 
 verdicts! {
-    /// Sent to a real server out of the interface it came in by.
+    /// Sent out of the interface it came in by.
     Transmit = 0, "transmit", Forward;
-    /// Sent to a real server out of another interface.
+    /// Sent out of another interface.
     Redirect = 1, "redirect", Forward;
 
-    /// Not IPv4 (ARP, IPv6, LLDP …): the director's stack handles it.
-    PassNotIpv4 = 2, "pass_not_ipv4", Pass;
+    /// Neither IPv4 nor IPv6 (ARP, LLDP …): the director's stack handles it.
+    PassNotIp = 2, "pass_not_ip", Pass;
     /// The frame is addressed to another host, or to all (flooded, broadcast, multicast).
     PassOtherHost = 3, "pass_other_host", Pass;
-    /// Neither TCP nor UDP (ICMP, VRRP …).
+    /// Neither TCP, UDP nor SCTP (VRRP …), or ICMP about no flow of ours.
     PassOtherProtocol = 4, "pass_other_protocol", Pass;
-    /// An IPv4 fragment: left to the stack, since the ports are in the first one only.
+    /// A fragment of a datagram whose first fragment was not seen, or of no service.
     PassFragment = 5, "pass_fragment", Pass;
     /// No virtual service has this address, port and protocol.
     PassNoService = 6, "pass_no_service", Pass;
-    /// A TCP packet other than SYN of no known connection: the stack answers with a reset, as it
+    /// A packet that opens no connection, of no known one: the stack answers with a reset, as it
     /// does behind IPVS.
     PassNoConnection = 7, "pass_no_connection", Pass;
     /// The service has no real server that takes new connections: the stack refuses the packet.
@@ -72,18 +78,31 @@ verdicts! {
 
     /// The frame ends inside the Ethernet or VLAN header.
     DropTruncatedFrame = 9, "drop_truncated_frame", Drop;
-    /// The frame ends inside the IPv4 header, or the header's lengths contradict the frame's.
-    DropMalformedIpv4 = 10, "drop_malformed_ipv4", Drop;
-    /// The datagram ends inside the TCP or UDP header.
+    /// The frame ends inside the IP header, or the header's lengths contradict the frame's.
+    DropMalformedIp = 10, "drop_malformed_ip", Drop;
+    /// The datagram ends inside the TCP, UDP or SCTP header.
     DropTruncatedTransport = 11, "drop_truncated_transport", Drop;
     /// The time to live is used up; the director counts as a hop, as IPVS does.
     DropTtlExpired = 12, "drop_ttl_expired", Drop;
     /// The connection's real server is gone from the configuration or failed its check.
     DropDestGone = 13, "drop_dest_gone", Drop;
-    /// The real server's MAC address is not known (yet): see `ip neigh`.
+    /// The MAC address of the next hop is not known (yet): see `ip neigh`.
     DropNoNeighbor = 14, "drop_no_neighbor", Drop;
     /// The frame could not be written to: a bug, please report it.
     DropInternal = 15, "drop_internal", Drop;
+
+    /// For a real server on the director itself.
+    PassLocal = 16, "pass_local", Pass;
+    /// The agent has shown no sign of life for the time that the watchdog allows.
+    PassUnattended = 17, "pass_unattended", Pass;
+    /// Too big for the tunnel, and may be fragmented: nobody here does that.
+    DropTooBig = 18, "drop_too_big", Drop;
+    /// Too big for the tunnel: the sender is told ("fragmentation needed", "packet too big").
+    ReplyTooBig = 19, "reply_too_big", Forward;
+    /// IPv6 with more extension headers than are looked through.
+    PassExtensionHeaders = 20, "pass_extension_headers", Pass;
+    /// Echo to a virtual address: the director's stack answers.
+    PassEcho = 21, "pass_echo", Pass;
 }
 
 #[cfg(test)]
@@ -104,7 +123,7 @@ mod tests {
         for v in Verdict::ALL {
             match v.fate() {
                 Fate::Forward => {
-                    assert!(!v.name().starts_with("drop") && !v.name().starts_with("pass"));
+                    assert!(!v.name().starts_with("drop_") && !v.name().starts_with("pass_"));
                 }
                 Fate::Pass => assert!(v.name().starts_with("pass_")),
                 Fate::Drop => assert!(v.name().starts_with("drop_")),

@@ -23,7 +23,7 @@ use aya_ebpf::btf_maps::{Array, ProgramArray};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use lb_common::abi::{ConnBucket, DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_LINES, DRIVE_RANDOM, Drive};
+use lb_common::abi::{ConnLine, DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_LINES, DRIVE_RANDOM, Drive};
 use lb_common::hash;
 use lb_common::wire::Eth;
 
@@ -32,7 +32,7 @@ static DRIVE: Array<Drive, 1> = Array::new();
 #[btf_map]
 static CHUNK_NS: Array<u64, { DRIVE_CHUNKS as usize }> = Array::new();
 #[btf_map]
-static LINES: Array<ConnBucket, { DRIVE_LINES as usize }> = Array::new();
+static LINES: Array<ConnLine, { DRIVE_LINES as usize }> = Array::new();
 #[btf_map]
 static UNDER_TEST: ProgramArray<1> = ProgramArray::new();
 
@@ -156,10 +156,10 @@ pub fn touch_line(ctx: XdpContext) -> u32 {
             ((start + PORTS) as *const u32).read(),
         )
     };
-    let hash = hash::flow(&[1, 3, 5, 7, 9], client, 0, ports, 0);
+    let hash = hash::flow(&[1, 3, 5, 7, 9, 11], client, 0, ports, 0);
     match LINES.get_ptr(hash::bucket(hash as u32, DRIVE_LINES)) {
         // SAFETY: inside a map value. All words are 0.
-        Some(line) if unsafe { (*line).slots[0].meta } == 0 => swap(&ctx),
+        Some(line) if unsafe { (*line).words[0] } == 0 => swap(&ctx),
         _ => xdp_action::XDP_DROP,
     }
 }

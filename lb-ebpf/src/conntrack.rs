@@ -1,33 +1,51 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Finding, making and ageing connections.
 //!
-//! A flow has two buckets of four slots. A connection ages by the tick of its last packet and its
+//! A flow has two lines of the table. A connection ages by the tick of its last packet and its
 //! state's timeout; nothing runs to expire it: an entry past its time is treated as absent, and its
-//! slot is the first to be taken. When both buckets are full, the one that matters least makes
-//! room: closing before half-open, half-open before a UDP flow, and that before an established
-//! connection; of equals, the one silent longest.
+//! slot is the first to be taken. When both lines are full, the one that matters least makes room
+//! (see `lb_common::state::class`); of equals, the one silent longest.
 //!
-//! Invariant: a slot's `meta` word only changes by compare-and-exchange, and its key only while the
+//! A connection of a masqueraded server has two entries, one for each direction, whose meta words
+//! are kept the same: whoever changes one writes the other, which is once a tick or when the state
+//! changes.
+//!
+//! Invariants: a slot's meta word only changes by compare-and-exchange, and its key only while the
 //! word says that the slot is busy. So who reads the word, then the key, then the same word again
 //! has read a key and a word that belong together. (A word can come back while another CPU reads
 //! only if the slot is taken twice within that instant for the same server, state and tick.)
+//! And whoever wins an exchange tells `Load` of it, so that the connections of a server are counted
+//! once each.
 
-use lb_common::abi::{CONN_BUSY, CONN_SLOTS, ConnKey, ConnMeta, DEST_PRESENT, Dest};
-use lb_common::wire::{PROTO_TCP, PROTO_UDP};
-use lb_common::{hash, tcp_state};
+use lb_common::abi::{
+    CONN_REPLY, ConnMeta, DEST_PRESENT, Dest, LOAD_ACTIVE, LOAD_INACTIVE, METHOD_NAT,
+    SETTING_EXPIRE_NODEST, STATE_TIMEOUT_BITS, STATES, Settings,
+};
+use lb_common::state::{self, Direction, sctp, tcp};
+use lb_common::wire::{PROTO_SCTP, PROTO_TCP};
 
+use crate::family::Addr;
 use crate::parse::Flow;
-use crate::tables::{Bucket, Tables};
+use crate::tables::{Line, Tables};
 
-/// Slots that a flow may be in are numbered: those of its first bucket, from here on those of its
-/// second.
-const SECOND: u32 = CONN_SLOTS as u32;
+/// No slot at all. Slots that a flow may be in are numbered: those of its first line, then those of
+/// its second.
+pub const NOWHERE: u32 = 8;
 
-/// No slot at all.
-const NOWHERE: u32 = 2 * SECOND;
+/// For [`claim`]: the slot of this key, role and destination, if there is one.
+pub const SAME: u32 = 9;
 
 /// How often a place is looked for anew because another CPU was faster.
 const ATTEMPTS: u32 = 2;
+
+/// Which entry of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// By which packets of the client are found.
+    Request,
+    /// By which packets of a masqueraded server are found.
+    Reply,
+}
 
 /// What is known of a flow.
 pub enum Hit<'t> {
@@ -36,58 +54,97 @@ pub enum Hit<'t> {
     /// Its real server is gone, and the packet cannot open a connection to another one.
     DestGone,
     /// Nothing holds any more. The place of what is left of an older connection of the same flow,
-    /// for [`create`].
+    /// for [`claim`].
     Miss(u32),
 }
 
-/// A flow as the table knows it.
+/// An entry as the table knows it: where it is looked for, and by what.
 #[derive(Clone, Copy)]
-pub struct Place {
-    key: u64,
-    hash: u64,
+pub struct Place<A: Addr> {
+    /// What its slot holds.
+    pub key: A::Key,
+    /// Chooses its lines.
+    pub hash: u64,
 }
 
-impl Place {
-    /// Of a flow.
+impl<A: Addr> Place<A> {
+    /// Of the entry with these ends.
     #[inline(always)]
-    pub fn of<T: Tables>(tables: &T, flow: &Flow) -> Self {
-        let ports = flow.ports.src as u32 | (flow.ports.dst as u32) << 16;
-        let key = ConnKey {
-            client: flow.src,
-            client_port: flow.ports.src,
-            virt_port: flow.ports.dst,
-        };
+    pub fn new<T: Tables>(
+        tables: &T,
+        (client, client_port): (A, u16),
+        (other, other_port): (A, u16),
+        proto: u8,
+    ) -> Self {
+        let ports = client_port as u32 | (other_port as u32) << 16;
         Self {
-            key: key.pack(),
-            hash: hash::flow(&tables.hash_key(), flow.src, flow.dst, ports, flow.proto),
+            key: A::key(client, client_port, other_port),
+            hash: A::hash(tables, client, other, ports, proto),
         }
     }
 
-    /// The bucket that is looked into first.
+    /// Of a packet.
     #[inline(always)]
-    fn first<'t, T: Tables>(&self, tables: &'t T) -> Option<T::Bucket<'t>> {
-        tables.bucket(self.hash as u32)
+    pub fn of<T: Tables>(tables: &T, flow: &Flow<A>, role: Role) -> Self {
+        let (src, dst) = ((flow.src, flow.ports.src), (flow.dst, flow.ports.dst));
+        match role {
+            Role::Request => Self::new(tables, src, dst, flow.proto),
+            Role::Reply => Self::new(tables, dst, src, flow.proto),
+        }
     }
 
-    /// The bucket that is looked into next.
+    /// Of the other entry of the connection that a packet belongs to, `dest` being its server.
     #[inline(always)]
-    fn second<'t, T: Tables>(&self, tables: &'t T) -> Option<T::Bucket<'t>> {
-        tables.bucket((self.hash >> 32) as u32)
+    fn opposite<T: Tables>(tables: &T, flow: &Flow<A>, role: Role, dest: &Dest) -> Self {
+        match role {
+            Role::Request => {
+                let server = (A::from_words(&dest.addr), or(dest.port, flow.ports.dst));
+                Self::new(tables, (flow.src, flow.ports.src), server, flow.proto)
+            }
+            Role::Reply => {
+                let virt = (
+                    A::from_words(&dest.virt),
+                    or(dest.virt_port, flow.ports.src),
+                );
+                Self::new(tables, (flow.dst, flow.ports.dst), virt, flow.proto)
+            }
+        }
     }
 }
 
-/// Finds the connection of a flow and moves its state and time on.
+/// A port, or the packet's where the row leaves it open.
 #[inline(always)]
-pub fn find<'t, T: Tables>(tables: &'t T, flow: &Flow, place: &Place, now: u32) -> Hit<'t> {
-    if let Some(bucket) = place.first(tables)
-        && let Some(own) = seek(tables, flow, bucket, place.key)
+pub fn or(port: u16, packet: u16) -> u16 {
+    if port == 0 { packet } else { port }
+}
+
+/// Finds the connection of a packet and moves its state and time on.
+#[inline(always)]
+pub fn find<'t, A: Addr, T: Tables>(
+    tables: &'t T,
+    settings: &Settings,
+    flow: &Flow<A>,
+    role: Role,
+    place: &Place<A>,
+    now: u32,
+) -> Hit<'t> {
+    if let Some(line) = A::line(tables, place.hash as u32)
+        && let Some(own) = seek(tables, flow, role, line, &place.key)
     {
-        return found(tables, flow, bucket, 0, own, now);
+        return found(tables, settings, flow, role, (line, 0), own, now);
     }
-    if let Some(bucket) = place.second(tables)
-        && let Some(own) = seek(tables, flow, bucket, place.key)
+    if let Some(line) = A::line(tables, (place.hash >> 32) as u32)
+        && let Some(own) = seek(tables, flow, role, line, &place.key)
     {
-        return found(tables, flow, bucket, SECOND, own, now);
+        return found(
+            tables,
+            settings,
+            flow,
+            role,
+            (line, A::SLOTS as u32),
+            own,
+            now,
+        );
     }
     Hit::Miss(NOWHERE)
 }
@@ -97,27 +154,35 @@ pub fn find<'t, T: Tables>(tables: &'t T, flow: &Flow, place: &Place, now: u32) 
 /// Which slot it is, is computed without a branch: a branch on a word that comes from memory is
 /// mispredicted half the time, and the loads of the packets that follow would have to wait for it.
 #[inline(always)]
-fn seek<'t, T: Tables>(
+fn seek<'t, A: Addr, T: Tables>(
     tables: &'t T,
-    flow: &Flow,
-    bucket: T::Bucket<'t>,
-    key: u64,
+    flow: &Flow<A>,
+    role: Role,
+    line: T::Line<'t>,
+    key: &A::Key,
 ) -> Option<(usize, u64, &'t Dest)> {
     let same = |slot| {
-        let difference = bucket.key(slot) ^ key;
+        let difference = A::differs(line, slot, key);
         (tables.opaque(difference | difference.wrapping_neg()) >> 63) ^ 1
     };
-    let (at_0, at_1, at_2, at_3) = (same(0), same(1), same(2), same(3));
-    let at = tables.opaque(at_1 | at_2 << 1 | (at_3 | at_3 << 1)) as usize;
-    if at_0 | at_1 | at_2 | at_3 == 0 {
+    let (any, at) = if A::SLOTS == 2 {
+        let (at_0, at_1) = (same(0), same(1));
+        (at_0 | at_1, at_1)
+    } else {
+        let (at_0, at_1, at_2, at_3) = (same(0), same(1), same(2), same(3));
+        let at = at_1 | at_2 << 1 | (at_3 | at_3 << 1);
+        (at_0 | at_1 | at_2 | at_3, at)
+    };
+    if any == 0 {
         return None;
     }
-    if let Some((word, dest)) = own(tables, flow, bucket, at, key) {
+    let at = tables.opaque(at) as usize;
+    if let Some((word, dest)) = own(tables, flow, role, line, at, key) {
         return Some((at, word, dest));
     }
     // One client port that talks to several virtual addresses or by several protocols.
-    for slot in 0..CONN_SLOTS {
-        if let Some((word, dest)) = own(tables, flow, bucket, slot, key) {
+    for slot in 0..A::SLOTS {
+        if let Some((word, dest)) = own(tables, flow, role, line, slot, key) {
             return Some((slot, word, dest));
         }
     }
@@ -126,192 +191,357 @@ fn seek<'t, T: Tables>(
 
 /// The word of a slot and its server, if the slot holds a connection of this very flow.
 #[inline(always)]
-fn own<'t, T: Tables>(
+fn own<'t, A: Addr, T: Tables>(
     tables: &'t T,
-    flow: &Flow,
-    bucket: T::Bucket<'t>,
+    flow: &Flow<A>,
+    role: Role,
+    line: T::Line<'t>,
     slot: usize,
-    key: u64,
+    key: &A::Key,
 ) -> Option<(u64, &'t Dest)> {
-    let word = bucket.meta(slot);
-    if bucket.key(slot) != key || word == 0 || bucket.meta(slot) != word {
+    let word = line.word(slot * A::STRIDE);
+    if A::differs(line, slot, key) != 0 || word == 0 || line.word(slot * A::STRIDE) != word {
         return None;
     }
     let conn = ConnMeta::unpack(word);
-    if conn.state == CONN_BUSY || (conn.state == tcp_state::UDP) != (flow.proto == PROTO_UDP) {
+    if conn.is_reply() != (role == Role::Reply) || !state::is_of(conn.code(), flow.proto) {
         return None;
     }
     let dest = tables.dest(conn.dest as u32)?;
-    (dest.virt == flow.dst).then_some((word, dest))
+    let same = match role {
+        Role::Request => flow.dst.is(&dest.virt),
+        Role::Reply => flow.src.is(&dest.addr),
+    };
+    same.then_some((word, dest))
 }
 
 /// What a connection of this very flow means for the packet.
 #[inline(always)]
-fn found<'t, T: Tables>(
+fn found<'t, A: Addr, T: Tables>(
     tables: &'t T,
-    flow: &Flow,
-    bucket: T::Bucket<'t>,
-    offset: u32,
+    settings: &Settings,
+    flow: &Flow<A>,
+    role: Role,
+    (line, first): (T::Line<'t>, u32),
     (slot, word, dest): (usize, u64, &'t Dest),
     now: u32,
 ) -> Hit<'t> {
     let conn = ConnMeta::unpack(word);
-    let index = offset + slot as u32;
-    if expired(tables, conn, now) {
+    let code = conn.code();
+    let index = first + slot as u32;
+    if expired(settings, conn, now) {
         return Hit::Miss(index);
     }
-    let tcp = flow.proto == PROTO_TCP;
-    let syn = flow.tcp_flags & (tcp_state::FLAG_SYN | tcp_state::FLAG_ACK) == tcp_state::FLAG_SYN;
+    let opens = role == Role::Request && opens(flow);
     // A client that reuses the port of a closing connection is scheduled at once.
-    if tcp && syn && tcp_state::is_closing(conn.state) {
+    if opens && is_closing(flow.proto, code) {
         return Hit::Miss(index);
     }
     if dest.flags & DEST_PRESENT == 0 || dest.generation as u16 != conn.generation {
-        // IPVS: packets of a connection whose server was removed are dropped silently. A SYN
-        // or a datagram loses nothing by going to another server.
-        return if !tcp || syn {
+        // IPVS: packets of a connection whose server was removed are dropped silently, unless
+        // `expire_nodest_conn`. A packet that opens a connection loses nothing by going to another
+        // server.
+        return if opens || settings.flags & SETTING_EXPIRE_NODEST != 0 {
             Hit::Miss(index)
         } else {
             Hit::DestGone
         };
     }
+    let direction = match (role, dest.method) {
+        (Role::Reply, _) => Direction::Output,
+        (Role::Request, METHOD_NAT) => Direction::Input,
+        (Role::Request, _) => Direction::InputOnly,
+    };
+    let moved = state::next(flow.proto, code, flow.what, direction);
     let next = ConnMeta {
         seen: now,
-        state: if tcp {
-            tcp_state::next(conn.state, flow.tcp_flags)
-        } else {
-            conn.state
-        },
+        state: conn.state & CONN_REPLY | moved,
         ..conn
     }
     .pack();
     // Written only when it changes, once a tick: the exchange lets no later load of this CPU begin
     // before it. If another CPU has moved the connection on meanwhile, its word stands.
-    if next != word {
-        bucket.swap_meta(slot, word, next);
+    if next != word && line.swap_word(slot * A::STRIDE, word, next) {
+        if role == Role::Request {
+            recount(tables, conn.dest as u32, code, moved);
+        }
+        if dest.method == METHOD_NAT {
+            mirror(tables, flow, role, dest, (code, next), now);
+        }
     }
     Hit::Dest(conn.dest as u32, dest)
 }
 
-/// Keeps a new connection of `flow` to real server `id`. `old` is from [`Hit::Miss`].
-///
-/// If other CPUs take both places that were chosen, the flow stays unknown: its packets are treated
-/// as any of no known connection.
+/// Brings the other entry of a masqueraded connection to the same state and time.
 #[inline(always)]
-pub fn create<T: Tables>(
+fn mirror<A: Addr, T: Tables>(
     tables: &T,
-    flow: &Flow,
-    place: &Place,
+    flow: &Flow<A>,
+    role: Role,
+    dest: &Dest,
+    (_, word): (u8, u64),
+    now: u32,
+) {
+    let place = Place::opposite(tables, flow, role, dest);
+    let conn = ConnMeta::unpack(word);
+    let word = ConnMeta {
+        state: conn.state ^ CONN_REPLY,
+        ..conn
+    }
+    .pack();
+    A::claim(tables, place.hash, SAME, &place.key, word, now);
+}
+
+/// Counts a connection that goes from one state to another.
+#[inline(always)]
+fn recount<T: Tables>(tables: &T, dest: u32, from: u8, to: u8) {
+    match (state::is_active(from), state::is_active(to)) {
+        (true, false) => tables.add_conns(dest, LOAD_INACTIVE.wrapping_sub(LOAD_ACTIVE)),
+        (false, true) => tables.add_conns(dest, LOAD_ACTIVE.wrapping_sub(LOAD_INACTIVE)),
+        _ => {}
+    }
+}
+
+/// What one connection in this state adds to `Load::conns`.
+#[inline(always)]
+const fn weight_of(code: u8) -> u64 {
+    if state::is_active(code) {
+        LOAD_ACTIVE
+    } else {
+        LOAD_INACTIVE
+    }
+}
+
+/// True if a packet may open a connection (UDP always does).
+#[inline(always)]
+pub fn opens<A: Addr>(flow: &Flow<A>) -> bool {
+    match flow.proto {
+        PROTO_TCP => tcp::opens(flow.what),
+        PROTO_SCTP => flow.what == sctp::CHUNK_INIT,
+        _ => true,
+    }
+}
+
+#[inline(always)]
+fn is_closing(proto: u8, code: u8) -> bool {
+    match proto {
+        PROTO_TCP => tcp::is_closing(code),
+        PROTO_SCTP => sctp::is_closing(code),
+        _ => false,
+    }
+}
+
+/// The state of a connection that this packet opens.
+#[inline(always)]
+fn first_state<A: Addr>(flow: &Flow<A>, method: u8) -> u8 {
+    let none = if flow.proto == PROTO_SCTP {
+        sctp::NONE
+    } else {
+        tcp::NONE
+    };
+    let direction = if method == METHOD_NAT {
+        Direction::Input
+    } else {
+        Direction::InputOnly
+    };
+    state::next(flow.proto, none, flow.what, direction)
+}
+
+/// Keeps a new connection of `flow` to real server `id`. `old` is from [`Hit::Miss`].
+#[inline(always)]
+pub fn create<A: Addr, T: Tables>(
+    tables: &T,
+    flow: &Flow<A>,
+    place: &Place<A>,
     old: u32,
     (id, dest): (u32, &Dest),
     now: u32,
 ) {
-    let state = if flow.proto == PROTO_TCP {
-        tcp_state::next(tcp_state::NONE, flow.tcp_flags)
-    } else {
-        tcp_state::UDP
-    };
     let conn = ConnMeta {
         dest: id as u16,
         generation: dest.generation as u16,
-        state,
+        state: first_state(flow, dest.method),
         seen: now,
     };
-    let busy = ConnMeta {
-        state: CONN_BUSY,
-        ..conn
-    };
-    // VERIFIER: loops by `repeat`, whose bodies are verified once; written out, the choice among
-    // eight slots has more paths than the verifier can walk.
-    tables.repeat(ATTEMPTS, || {
-        let (Some(first), Some(second)) = (place.first(tables), place.second(tables)) else {
-            return false;
-        };
-        let index = choose(tables, first, second, old, now);
-        let bucket = if index < SECOND { first } else { second };
-        let slot = index as usize % CONN_SLOTS;
-        let word = bucket.meta(slot);
-        if ConnMeta::unpack(word).state == CONN_BUSY || !bucket.swap_meta(slot, word, busy.pack()) {
-            return true;
-        }
-        bucket.set_key(slot, place.key);
-        bucket.swap_meta(slot, busy.pack(), conn.pack());
-        false
-    });
+    A::claim(tables, place.hash, old, &place.key, conn.pack(), now);
+    if dest.method == METHOD_NAT {
+        mirror(
+            tables,
+            flow,
+            Role::Request,
+            dest,
+            (conn.state, conn.pack()),
+            now,
+        );
+    }
 }
 
-/// The place to take: that of an older connection of the flow, else a free one in the emptier
-/// bucket, else the one whose connection matters least.
+/// Writes an entry into the table: in place of `old` (a slot's number), of itself ([`SAME`]), or
+/// of what matters least ([`NOWHERE`]).
+///
+/// If other CPUs take the places that were chosen, the entry is not kept: its packets are treated
+/// as any of no known connection.
 #[inline(always)]
-fn choose<'t, T: Tables>(
+pub fn claim<A: Addr, T: Tables>(
+    tables: &T,
+    hash: u64,
+    mut old: u32,
+    key: &A::Key,
+    word: u64,
+    now: u32,
+) {
+    let Some(settings) = tables.settings() else {
+        return;
+    };
+    let (Some(first), Some(second)) = (
+        A::line(tables, hash as u32),
+        A::line(tables, (hash >> 32) as u32),
+    ) else {
+        return;
+    };
+    let at = |index: u32| {
+        let line = if index < A::SLOTS as u32 {
+            first
+        } else {
+            second
+        };
+        (line, index as usize % A::SLOTS)
+    };
+    let conn = ConnMeta::unpack(word);
+    if old == SAME {
+        old = NOWHERE;
+        for index in 0..2 * A::SLOTS as u32 {
+            let (line, slot) = at(index);
+            let there = line.word(slot * A::STRIDE);
+            let other = ConnMeta::unpack(there);
+            if A::differs(line, slot, key) == 0
+                && (other.dest, other.generation) == (conn.dest, conn.generation)
+                && other.is_reply() == conn.is_reply()
+            {
+                if line.swap_word(slot * A::STRIDE, there, word) && !conn.is_reply() {
+                    recount(tables, conn.dest as u32, other.code(), conn.code());
+                }
+                return;
+            }
+        }
+    }
+    let busy = ConnMeta {
+        state: state::BUSY,
+        ..conn
+    }
+    .pack();
+    for _ in 0..ATTEMPTS {
+        let index = if old < NOWHERE {
+            old
+        } else {
+            choose::<A, T>(tables, settings, first, second, now)
+        };
+        let (line, slot) = at(index);
+        let there = line.word(slot * A::STRIDE);
+        if ConnMeta::unpack(there).code() == state::BUSY
+            || !line.swap_word(slot * A::STRIDE, there, busy)
+        {
+            old = NOWHERE;
+            continue;
+        }
+        count_off(tables, there);
+        A::set_key(line, slot, key);
+        line.swap_word(slot * A::STRIDE, busy, word);
+        if !conn.is_reply() && conn.code() != state::TEMPLATE {
+            tables.add_conns(conn.dest as u32, weight_of(conn.code()));
+        }
+        return;
+    }
+}
+
+/// A connection whose slot was taken no longer counts for its server.
+#[inline(always)]
+fn count_off<T: Tables>(tables: &T, word: u64) {
+    let conn = ConnMeta::unpack(word);
+    if word == 0 || conn.is_reply() || conn.code() == state::TEMPLATE {
+        return;
+    }
+    // A row that was given to another server began to count anew.
+    if let Some(dest) = tables.dest(conn.dest as u32)
+        && dest.generation as u16 == conn.generation
+    {
+        tables.add_conns(conn.dest as u32, weight_of(conn.code()).wrapping_neg());
+    }
+}
+
+/// A free slot in the emptier line, else the one whose connection matters least.
+#[inline(always)]
+fn choose<'t, A: Addr, T: Tables>(
     tables: &'t T,
-    first: T::Bucket<'t>,
-    second: T::Bucket<'t>,
-    old: u32,
+    settings: &Settings,
+    first: T::Line<'t>,
+    second: T::Line<'t>,
     now: u32,
 ) -> u32 {
-    if old < NOWHERE {
-        return old;
+    let (in_first, first_worth) = cheapest::<A, T>(tables, settings, first, now);
+    // Almost every packet that follows looks into the first line first, so that one may be a little
+    // fuller.
+    if first_worth <= ALMOST_EMPTY {
+        return in_first;
     }
-    let (in_first, first_worth) = cheapest(tables, first, now);
-    let (in_second, second_worth) = cheapest(tables, second, now);
-    // Almost every packet that follows looks into the first bucket first, so that one may be a
-    // little fuller.
-    if first_worth <= ALMOST_EMPTY || first_worth <= second_worth {
+    let (in_second, second_worth) = cheapest::<A, T>(tables, settings, second, now);
+    if first_worth <= second_worth {
         in_first
     } else {
-        SECOND + in_second
+        A::SLOTS as u32 + in_second
     }
 }
 
-/// A free slot in a bucket with at most one connection.
-const ALMOST_EMPTY: u32 = 1;
+/// A free slot in a line with at most one connection.
+const ALMOST_EMPTY: u64 = 1;
 
-/// Worth of a slot that nobody may take.
-const UNTOUCHABLE: u32 = u32::MAX;
-
-/// The slot of a bucket to take, and what is lost by it: for a free slot the number of connections
-/// in the bucket, for others more.
+/// The slot of a line to take, and what is lost by it: for a free slot the number of connections in
+/// the line, for others more.
 #[inline(always)]
-fn cheapest<T: Tables>(tables: &T, bucket: T::Bucket<'_>, now: u32) -> (u32, u32) {
-    let (mut chosen, mut least, mut live) = (0, UNTOUCHABLE, 0);
-    let mut slot = 0;
-    tables.repeat(CONN_SLOTS as u32, || {
-        let worth = worth(tables, bucket.meta(slot as usize), now);
-        live += u32::from(worth > 0);
-        if worth < least {
-            (chosen, least) = (slot, worth);
-        }
-        slot += 1;
-        true
-    });
-    (chosen, if least == 0 { live } else { least })
+fn cheapest<A: Addr, T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    line: T::Line<'_>,
+    now: u32,
+) -> (u32, u64) {
+    let (mut least, mut live) = (u64::MAX, 0);
+    for slot in 0..A::SLOTS {
+        let worth = worth(settings, line.word(slot * A::STRIDE), now);
+        live += tables.opaque(u64::from(worth > 0));
+        least = u64::min(least, worth << 2 | slot as u64);
+    }
+    let slot = tables.opaque(least) as u32 & (A::SLOTS as u32 - 1);
+    (slot, if least >> 2 == 0 { live } else { least })
 }
 
 /// What is lost if this slot is taken: 0 for a free or expired one; else above all ages its class,
 /// below it how recently it was used.
 #[inline(always)]
-fn worth<T: Tables>(tables: &T, word: u64, now: u32) -> u32 {
+fn worth(settings: &Settings, word: u64, now: u32) -> u64 {
     let conn = ConnMeta::unpack(word);
-    let class = match conn.state {
-        CONN_BUSY => return UNTOUCHABLE,
-        tcp_state::ESTABLISHED => 4,
-        tcp_state::UDP => 3,
-        tcp_state::SYN_RECV => 2,
-        _ => 1,
-    };
-    if word == 0 || expired(tables, conn, now) {
+    if word == 0 || expired(settings, conn, now) {
         return 0;
     }
-    class << CLASS_SHIFT | (AGE_MASK - (conn.age(now) & AGE_MASK))
+    let class = (row(settings, conn) >> STATE_TIMEOUT_BITS) as u64;
+    class << AGE_BITS | (AGE_MASK - conn.age(now) as u64 & AGE_MASK)
 }
 
-/// Bits of an age, and where a class stands above them.
-const CLASS_SHIFT: u32 = 24;
-const AGE_MASK: u32 = (1 << CLASS_SHIFT) - 1;
+/// Bits of an age; a class stands above them.
+const AGE_BITS: u32 = 24;
+const AGE_MASK: u64 = (1 << AGE_BITS) - 1;
+
+/// Timeout and class of a connection's state.
+#[inline(always)]
+fn row(settings: &Settings, conn: ConnMeta) -> u32 {
+    settings
+        .states
+        .get(conn.code() as usize % STATES)
+        .copied()
+        .unwrap_or(0)
+}
 
 /// True once the state's timeout has passed without a packet.
 #[inline(always)]
-fn expired<T: Tables>(tables: &T, conn: ConnMeta, now: u32) -> bool {
-    conn.age(now) as u64 * tables.tick_ns() > tcp_state::timeout_ns(conn.state)
+pub fn expired(settings: &Settings, conn: ConnMeta, now: u32) -> bool {
+    conn.age(now) > row(settings, conn) & ((1 << STATE_TIMEOUT_BITS) - 1)
 }

@@ -2,15 +2,16 @@
 //! One packet's journey, in reading order.
 //!
 //! ```text
-//! frame ─ parse ─▸ Flow ─ conntrack ─hit──────────────────────────┐
-//!            │        └─miss▸ lookup ▸ schedule ▸ conntrack.create ─┴▸ forward ─▸ Outcome
-//!            └──────────────── whatever is not ours: a Verdict ──────────────────────▸
+//! frame ─ parse ─▸ Flow ─ conntrack ─hit──────────────────────────────────────────┐
+//!            │        └─miss▸ open: lookup ▸ schedule ▸ conntrack.create ─────────┴▸ forward ─▸ Outcome
+//!            │        └─ a masqueraded server's ▸ conntrack ─hit▸ forward/back ───────────────▸
+//!            └──────────────── whatever is not ours: a Verdict ───────────────────────────────▸
 //! ```
 //!
-//! The source is generic over [`packet::Packet`] (bytes of a frame) and [`tables::Tables`] (the
-//! maps), and is compiled twice: into the XDP program (`main.rs`) and into the tests, where a frame
-//! is a slice and the maps are collections. It never logs and never fails: it returns a
-//! [`Verdict`], which `main.rs` turns into an XDP code and a counter.
+//! The source is generic over [`packet::Packet`] (bytes of a frame), [`tables::Tables`] (the maps)
+//! and [`family::Addr`] (IPv4 or IPv6), and is compiled twice: into the XDP program (`main.rs`) and
+//! into the tests, where a frame is a vector and the maps are collections. It never logs and never
+//! fails: it returns a [`Verdict`], which `main.rs` turns into an XDP code and a counter.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -21,27 +22,29 @@
     clippy::panic
 )]
 
-#[cfg(test)]
+#[cfg(not(target_arch = "bpf"))]
 extern crate std;
 
 pub mod conntrack;
+pub mod family;
 pub mod forward;
+#[cfg(not(target_arch = "bpf"))]
+pub mod frame;
 pub mod lookup;
+pub mod open;
 pub mod packet;
 pub mod parse;
 pub mod schedule;
 pub mod stats;
 pub mod tables;
 
-use lb_common::abi::Dest;
-use lb_common::tcp_state;
 use lb_common::verdict::Verdict;
-use lb_common::wire::PROTO_UDP;
 
-use conntrack::{Hit, Place};
+use conntrack::{Hit, Place, Role};
+use family::Addr;
 use packet::Packet;
-use parse::Flow;
-use tables::Tables;
+use parse::{Carries, Flow};
+use tables::Steps;
 
 /// Where the frame goes, and for a redirect, by which interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,44 +65,94 @@ impl From<Verdict> for Outcome {
     }
 }
 
+impl Outcome {
+    /// Out of interface `ifindex`.
+    #[inline(always)]
+    fn by<P: Packet>(pkt: &P, ifindex: u32) -> Self {
+        if ifindex == pkt.ingress_ifindex() {
+            Verdict::Transmit.into()
+        } else {
+            Self {
+                verdict: Verdict::Redirect,
+                ifindex,
+            }
+        }
+    }
+}
+
 /// Takes a frame that came in and decides its fate; the frame is rewritten if it is forwarded.
 #[inline(always)]
-pub fn ingress<P: Packet, T: Tables>(pkt: &mut P, tables: &T) -> Outcome {
-    match parse::parse(pkt, tables) {
+pub fn ingress<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcome {
+    match parse::link_layer(pkt, tables) {
+        Ok((offset, Carries::Ipv4)) => match parse::ipv4(pkt, offset) {
+            Ok(flow) => balance(pkt, tables, &flow),
+            Err(verdict) => verdict.into(),
+        },
+        Ok((offset, Carries::Ipv6)) => tables.ipv6(pkt, offset),
+        Err(verdict) => verdict.into(),
+    }
+}
+
+/// The journey of an IPv6 packet from its IP header on.
+#[inline(always)]
+pub fn ipv6<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, ip_offset: usize) -> Outcome {
+    match parse::ipv6(pkt, ip_offset) {
         Ok(flow) => balance(pkt, tables, &flow),
         Err(verdict) => verdict.into(),
     }
 }
 
-/// Finds or makes the connection of a flow and forwards the packet along it.
+/// A packet to a virtual address goes to a real server; one from a masqueraded server to its
+/// client.
 #[inline(always)]
-fn balance<P: Packet, T: Tables>(pkt: &mut P, tables: &T, flow: &Flow) -> Outcome {
-    let now = tables.now();
-    let place = Place::of(tables, flow);
-    let (id, dest, opened) = match conntrack::find(tables, flow, &place, now) {
-        Hit::Dest(id, dest) => (id, dest, 0),
-        Hit::DestGone => return Verdict::DropDestGone.into(),
-        Hit::Miss(old) => match open(tables, flow) {
-            Ok((id, dest)) => {
-                conntrack::create(tables, flow, &place, old, (id, dest), now);
-                (id, dest, 1)
-            }
-            Err(verdict) => return verdict.into(),
-        },
+fn balance<A: Addr, P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, flow: &Flow<A>) -> Outcome {
+    let (Some(settings), now) = (tables.settings(), tables.now()) else {
+        return Verdict::DropInternal.into();
     };
-    stats::count(tables, flow, id, dest, opened);
-    forward::forward(pkt, tables, flow, dest)
+    let quiet = now.wrapping_sub(settings.heartbeat) & lb_common::abi::CONN_TICK_MASK;
+    if settings.watchdog != 0 && quiet > settings.watchdog {
+        return Verdict::PassUnattended.into();
+    }
+    let mut verdict = Verdict::PassNoService;
+    if tables.of_interest(flow.dst.fold()) {
+        match request(pkt, tables, settings, flow, now) {
+            Ok(outcome) => return outcome,
+            Err(why) => verdict = why,
+        }
+    }
+    if tables.of_interest(flow.src.fold()) {
+        let place = Place::of(tables, flow, Role::Reply);
+        if let Hit::Dest(id, dest) =
+            conntrack::find(tables, settings, flow, Role::Reply, &place, now)
+        {
+            stats::count_out(tables, flow, id);
+            return forward::back::to_client(pkt, tables, flow, dest, now);
+        }
+    }
+    verdict.into()
 }
 
-/// Which service and which real server a new connection gets.
+/// Finds or makes the connection of a client's packet and forwards it along; or says why it is
+/// none of a service.
 #[inline(always)]
-fn open<'t, T: Tables>(tables: &'t T, flow: &Flow) -> Result<(u32, &'t Dest), Verdict> {
-    let service = lookup::service(tables, flow).ok_or(Verdict::PassNoService)?;
-    // IPVS: `tcp_conn_schedule` opens a connection for a SYN only (sloppy_tcp is off).
-    let opens = flow.proto == PROTO_UDP
-        || flow.tcp_flags & (tcp_state::FLAG_SYN | tcp_state::FLAG_RST) == tcp_state::FLAG_SYN;
-    if !opens {
-        return Err(Verdict::PassNoConnection);
-    }
-    schedule::pick(tables, service).ok_or(Verdict::PassNoDest)
+fn request<A: Addr, P: Packet, T: Steps<P>>(
+    pkt: &mut P,
+    tables: &T,
+    settings: &lb_common::abi::Settings,
+    flow: &Flow<A>,
+    now: u32,
+) -> Result<Outcome, Verdict> {
+    let place = Place::of(tables, flow, Role::Request);
+    let (id, dest, opened) =
+        match conntrack::find(tables, settings, flow, Role::Request, &place, now) {
+            Hit::Dest(id, dest) => (id, dest, 0),
+            Hit::DestGone => return Ok(Verdict::DropDestGone.into()),
+            Hit::Miss(old) => {
+                let (id, dest) = open::open(pkt, tables, settings, flow, &place, old, now)?;
+                (id, dest, 1)
+            }
+        };
+    stats::count_in(tables, flow, id, opened);
+    let hash = place.hash as u32;
+    Ok(forward::to_server(pkt, tables, flow, (id, dest), hash))
 }

@@ -2,8 +2,10 @@
 //! The XDP program: BPF maps and the driver's buffer behind the pipeline's two seams, and the one
 //! place where a verdict becomes an XDP code and a counter.
 //!
-//! VERIFIER: everything on the packet path is inlined into one program; the only calls are helpers
-//! and the two `bpf_loop` bodies of the scheduler.
+//! VERIFIER: what an established IPv4 packet needs is inlined into the entry point. Steps with loops
+//! are global functions, which are verified once, on their own, for any arguments; longer ways are
+//! programs that the entry point goes on in (see `lb_ebpf::tables`): each is verified on its own and
+//! has a stack of its own.
 
 #![no_std]
 #![no_main]
@@ -22,51 +24,85 @@ use core::ffi::c_void;
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray};
-use aya_ebpf::helpers::{bpf_jiffies64, bpf_loop, bpf_redirect};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, ProgramArray};
+use aya_ebpf::helpers::{
+    bpf_jiffies64, bpf_loop, bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+    generated::bpf_xdp_get_buff_len,
+};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use bytemuck::Pod;
 use lb_common::abi::{
-    CONN_SLOTS, CONN_TICK_MASK, ConnBucket, ConnSlot, DEFAULT_CONNS, Dest, Link, MAX_DESTS,
-    MAX_LINKS, MAX_MEMBERS, MAX_SERVICES, Member, Service, ServiceKey, Traffic, VERDICT_SLOTS,
-    conn_buckets,
+    CONN_TICK_MASK, CONN_WORDS, CONN6_SHARE, ConnLine, DEFAULT_CONNS, Dest, FILTER_ROWS,
+    HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, MAX_DESTS, MAX_HASH_LINES, MAX_HOPS, MAX_LINKS,
+    MAX_MEMBERS, MAX_SERVICE_ROWS, MAX_SERVICES, Member, STEP_COUNT, STEP_IPV6, STEP_TUNNEL,
+    Service, ServiceKey, Settings, Traffic, Tunnel, VERDICT_SLOTS, conn_lines, conn6_lines,
+    filter_bit,
 };
 use lb_common::hash::{self, HashKey};
 use lb_common::verdict::{Fate, Verdict};
-use lb_ebpf::Outcome;
+use lb_common::wire::Mac;
+use lb_ebpf::family::{V4, V6};
 use lb_ebpf::packet::Packet;
-use lb_ebpf::tables::{Bucket, Tables};
+use lb_ebpf::tables::{Line, Steps, Tables};
+use lb_ebpf::{Outcome, conntrack, forward, schedule};
 
 #[btf_map]
-static SERVICES: HashMap<ServiceKey, Service, { MAX_SERVICES as usize }> = HashMap::new();
+static SETTINGS: Array<Settings, 1> = Array::new();
+#[btf_map]
+static FILTER: Array<u64, { FILTER_ROWS as usize }> = Array::new();
+#[btf_map]
+static SERVICES: HashMap<ServiceKey, u32, { MAX_SERVICES as usize }> = HashMap::new();
+#[btf_map]
+static SERVICE_ROWS: Array<Service, { MAX_SERVICE_ROWS as usize }> = Array::new();
 #[btf_map]
 static MEMBERS: Array<Member, { MAX_MEMBERS as usize }> = Array::new();
+#[btf_map]
+static HASH_LINES: Array<HashLine, { MAX_HASH_LINES as usize }> = Array::new();
 #[btf_map]
 static CURSORS: Array<u64, { MAX_SERVICES as usize }> = Array::new();
 #[btf_map]
 static DESTS: Array<Dest, { MAX_DESTS as usize }> = Array::new();
 #[btf_map]
+static TUNNELS: Array<Tunnel, { MAX_DESTS as usize }> = Array::new();
+#[btf_map]
+static LOADS: Array<Load, { MAX_DESTS as usize }, MMAPABLE> = Array::new();
+#[btf_map]
 static LINKS: Array<Link, { MAX_LINKS as usize }> = Array::new();
 #[btf_map]
-static CONNS: Array<ConnBucket, { conn_buckets(DEFAULT_CONNS) as usize }, MMAPABLE> = Array::new();
+static HOPS: PerCpuArray<Hop, { MAX_HOPS as usize }> = PerCpuArray::new();
+#[btf_map]
+static CONNS: Array<ConnLine, { conn_lines(DEFAULT_CONNS) as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+static CONNS6: Array<ConnLine, { conn6_lines(DEFAULT_CONNS / CONN6_SHARE) as usize }, MMAPABLE> =
+    Array::new();
 #[btf_map]
 static VERDICTS: PerCpuArray<u64, { VERDICT_SLOTS as usize }> = PerCpuArray::new();
 #[btf_map]
 static DEST_TRAFFIC: PerCpuArray<Traffic, { MAX_DESTS as usize }> = PerCpuArray::new();
+
+/// The key of an IPv6 connection on its way to `claim6`.
 #[btf_map]
-static SERVICE_TRAFFIC: PerCpuArray<Traffic, { MAX_SERVICES as usize }> = PerCpuArray::new();
+static KEY6: PerCpuArray<[u64; 3], 1> = PerCpuArray::new();
+
+/// What `xlvs_tunnel` is to do.
+#[btf_map]
+static ORDER: PerCpuArray<Order, 1> = PerCpuArray::new();
+
+/// Programs that others go on in, by `STEP_*`.
+#[btf_map]
+static STEPS: ProgramArray<{ STEP_COUNT as usize }> = ProgramArray::new();
 
 /// The agent maps the table into its memory (`BPF_F_MMAPABLE`).
 const MMAPABLE: usize = 1 << 10;
 
 // Set by the agent at load, constants to the verifier from then on.
 #[unsafe(no_mangle)]
-static CONN_BUCKETS: Global<u32> = Global::new(conn_buckets(DEFAULT_CONNS));
+static CONN_LINES: Global<u32> = Global::new(conn_lines(DEFAULT_CONNS));
+#[unsafe(no_mangle)]
+static CONN6_LINES: Global<u32> = Global::new(conn6_lines(DEFAULT_CONNS / CONN6_SHARE));
 #[unsafe(no_mangle)]
 static TICK_SHIFT: Global<u32> = Global::new(0);
-#[unsafe(no_mangle)]
-static TICK_NS: Global<u32> = Global::new(1);
 #[unsafe(no_mangle)]
 static HASH_0: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
@@ -77,6 +113,8 @@ static HASH_2: Global<u64> = Global::new(0);
 static HASH_3: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static HASH_4: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static HASH_5: Global<u64> = Global::new(0);
 
 /// GPL-compatible, as the helpers ask for.
 #[unsafe(no_mangle)]
@@ -84,7 +122,7 @@ static HASH_4: Global<u64> = Global::new(0);
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 /// Entry point: one packet.
-#[xdp]
+#[xdp(frags)]
 pub fn xlvs(ctx: XdpContext) -> u32 {
     let mut pkt = XdpPacket { ctx };
     let outcome = lb_ebpf::ingress(&mut pkt, &BpfTables);
@@ -107,7 +145,7 @@ fn conclude(outcome: Outcome) -> u32 {
         unsafe { *count += 1 };
     }
     match outcome.verdict {
-        Verdict::Transmit => xdp_action::XDP_TX,
+        Verdict::Transmit | Verdict::ReplyTooBig => xdp_action::XDP_TX,
         // SAFETY: a helper call without pointers.
         Verdict::Redirect => unsafe { bpf_redirect(outcome.ifindex, 0) as u32 },
         other => match other.fate() {
@@ -115,6 +153,81 @@ fn conclude(outcome: Outcome) -> u32 {
             Fate::Forward | Fate::Drop => xdp_action::XDP_DROP,
         },
     }
+}
+
+/// [`Steps::ipv6`], from the Ethernet header on.
+#[xdp(frags)]
+pub fn xlvs_ipv6(ctx: XdpContext) -> u32 {
+    let mut pkt = XdpPacket { ctx };
+    let outcome = match lb_ebpf::parse::link_layer(&pkt, &BpfTables) {
+        Ok((offset, _)) => lb_ebpf::ipv6(&mut pkt, &BpfTables, offset),
+        Err(verdict) => verdict.into(),
+    };
+    conclude(outcome)
+}
+
+/// [`Steps::encapsulate`]; its order is in `ORDER`.
+#[xdp(frags)]
+pub fn xlvs_tunnel(ctx: XdpContext) -> u32 {
+    let mut pkt = XdpPacket { ctx };
+    let outcome = match ORDER.get(0) {
+        Some(order) => forward::tun::encapsulate(
+            &mut pkt,
+            &BpfTables,
+            order.ip_offset as usize & IP_OFFSET,
+            order.family as u8,
+            order.dest,
+            order.hash,
+        ),
+        None => Verdict::DropInternal.into(),
+    };
+    conclude(outcome)
+}
+
+/// Covers where an IP header may start.
+const IP_OFFSET: usize = 31;
+
+/// What `xlvs_tunnel` is to do.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Order {
+    ip_offset: u32,
+    family: u32,
+    dest: u32,
+    hash: u32,
+}
+
+/// [`Tables::pick`]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn step_pick(row: u64, client: u64, virt: u64, port: u64) -> u64 {
+    u64::from(schedule::pick(
+        &BpfTables,
+        row as u32,
+        client as u32,
+        virt as u32,
+        port as u16,
+    ))
+}
+
+/// [`Tables::claim4`]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn step_claim4(hash: u64, old: u64, key: u64, word: u64, now: u64) -> u64 {
+    conntrack::claim::<V4, _>(&BpfTables, hash, old as u32, &key, word, now as u32);
+    0
+}
+
+/// [`Tables::claim6`]; the key is in `KEY6`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn step_claim6(hash: u64, old: u64, word: u64, now: u64) -> u64 {
+    if let Some(key) = KEY6.get_ptr(0) {
+        // SAFETY: a per-CPU slot, written by the caller.
+        let key = unsafe { &*key };
+        conntrack::claim::<V6, _>(&BpfTables, hash, old as u32, key, word, now as u32);
+    }
+    0
 }
 
 /// The driver's buffer.
@@ -126,11 +239,23 @@ impl XdpPacket {
     /// Pointer to `size_of::<T>()` bytes at `offset`, all inside the frame.
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> Option<*mut T> {
-        let start = self.ctx.data();
-        if start + offset + size_of::<T>() > self.ctx.data_end() {
+        // VERIFIER: from a check that the frame reaches far the compiler concludes that what lies
+        // nearer needs none; the verifier cannot follow. So each offset is unknown to the compiler.
+        let start = self.ctx.data() + opaque(offset);
+        if start + size_of::<T>() > self.ctx.data_end() {
             return None;
         }
-        Some((start + offset) as *mut T)
+        Some(start as *mut T)
+    }
+}
+
+impl XdpPacket {
+    /// A frame longer than a page is in several pieces; the headers are in the first.
+    #[inline(always)]
+    fn has_fragments(&self, len: usize) -> bool {
+        // SAFETY: a helper call.
+        let all = unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) };
+        all >= len as u64
     }
 }
 
@@ -160,7 +285,23 @@ impl Packet for XdpPacket {
     fn has(&self, len: usize) -> bool {
         // VERIFIER(6.1): "math between pkt pointer and register with unbounded min value": a length
         // that was byte-swapped has no bound there, and the mask is one (a datagram is shorter).
-        self.ctx.data() + (opaque(len) & 0x1_ffff) <= self.ctx.data_end()
+        let len = opaque(len) & 0x1_ffff;
+        self.ctx.data() + len <= self.ctx.data_end() || self.has_fragments(len)
+    }
+
+    #[inline(always)]
+    fn move_front(&mut self, by: isize) -> bool {
+        // SAFETY: a helper call; no pointer into the frame is kept across it.
+        unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(by as i32)) == 0 }
+    }
+
+    #[inline(always)]
+    fn truncate(&mut self, len: usize) -> bool {
+        // SAFETY: helper calls; no pointer into the frame is kept across them.
+        unsafe {
+            let now = bpf_xdp_get_buff_len(self.ctx.ctx);
+            bpf_xdp_adjust_tail(self.ctx.ctx, len as i32 - now as i32) == 0
+        }
     }
 
     #[inline(always)]
@@ -178,65 +319,52 @@ impl Packet for XdpPacket {
 fn opaque(mut value: usize) -> usize {
     // SAFETY: a register move. (Without an instruction, two lines of source would share one offset
     // in the line information, which the kernel refuses.)
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) };
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(nomem, nostack)) };
     value
 }
 
 /// The maps.
 struct BpfTables;
 
-/// A bucket of `CONNS`; only words are read and written, never a reference made.
+/// A line of the connection table; only words are read and written, never a reference made.
 #[derive(Clone, Copy)]
-struct BpfBucket(*mut ConnBucket);
+struct BpfLine(*mut ConnLine);
 
-impl BpfBucket {
+impl BpfLine {
     #[inline(always)]
-    fn slot(self, slot: usize) -> *mut ConnSlot {
-        // SAFETY: masked to the four slots of the bucket, which is a whole map value.
-        unsafe { self.0.cast::<ConnSlot>().add(slot & (CONN_SLOTS - 1)) }
+    fn at(self, index: usize) -> *mut u64 {
+        // SAFETY: masked to the words of the line, which is a whole map value.
+        unsafe { self.0.cast::<u64>().add(index & (CONN_WORDS - 1)) }
     }
 }
 
-impl Bucket for BpfBucket {
+impl Line for BpfLine {
     #[inline(always)]
-    fn meta(self, slot: usize) -> u64 {
+    fn word(self, index: usize) -> u64 {
         // SAFETY: inside a map value. Volatile: other CPUs write it, and it is read twice.
-        unsafe { (&raw const (*self.slot(slot)).meta).read_volatile() }
+        unsafe { self.at(index).read_volatile() }
     }
 
     #[inline(always)]
-    fn key(self, slot: usize) -> u64 {
-        // SAFETY: as in `meta`.
-        unsafe { (&raw const (*self.slot(slot)).key).read_volatile() }
+    fn set_word(self, index: usize, word: u64) {
+        // SAFETY: as in `word`.
+        unsafe { self.at(index).write_volatile(word) };
     }
 
     #[inline(always)]
-    fn set_key(self, slot: usize, key: u64) {
-        // SAFETY: as in `meta`.
-        unsafe { (&raw mut (*self.slot(slot)).key).write_volatile(key) };
-    }
-
-    #[inline(always)]
-    fn swap_meta(self, slot: usize, old: u64, new: u64) -> bool {
-        // SAFETY: as in `meta`.
-        let word = unsafe { &raw mut (*self.slot(slot)).meta };
-        compare_exchange(word, old, new) == old
+    fn swap_word(self, index: usize, old: u64, new: u64) -> bool {
+        compare_exchange(self.at(index), old, new) == old
     }
 }
 
 impl Tables for BpfTables {
-    type Bucket<'t> = BpfBucket;
+    type Line<'t> = BpfLine;
 
     #[inline(always)]
     fn now(&self) -> u32 {
         // SAFETY: a helper call without arguments; the JIT makes a load of it.
         let jiffies = unsafe { bpf_jiffies64() };
         (jiffies >> (TICK_SHIFT.load() & 63)) as u32 & CONN_TICK_MASK
-    }
-
-    #[inline(always)]
-    fn tick_ns(&self) -> u64 {
-        u64::from(TICK_NS.load())
     }
 
     #[inline(always)]
@@ -247,14 +375,35 @@ impl Tables for BpfTables {
             HASH_2.load(),
             HASH_3.load(),
             HASH_4.load(),
+            HASH_5.load(),
         ]
     }
 
     #[inline(always)]
-    fn bucket(&self, half: u32) -> Option<BpfBucket> {
+    fn settings(&self) -> Option<&Settings> {
+        SETTINGS.get(0)
+    }
+
+    #[inline(always)]
+    fn of_interest(&self, fold: u32) -> bool {
+        let bit = filter_bit(fold);
+        FILTER
+            .get(bit / 64)
+            .is_some_and(|row| *row >> (bit % 64) & 1 != 0)
+    }
+
+    #[inline(always)]
+    fn line4(&self, half: u32) -> Option<BpfLine> {
         CONNS
-            .get_ptr_mut(hash::bucket(half, CONN_BUCKETS.load()))
-            .map(BpfBucket)
+            .get_ptr_mut(hash::bucket(half, CONN_LINES.load()))
+            .map(BpfLine)
+    }
+
+    #[inline(always)]
+    fn line6(&self, half: u32) -> Option<BpfLine> {
+        CONNS6
+            .get_ptr_mut(hash::bucket(half, CONN6_LINES.load()))
+            .map(BpfLine)
     }
 
     #[inline(always)]
@@ -263,10 +412,15 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
-    fn service(&self, key: &ServiceKey) -> Option<&Service> {
-        // SAFETY: the agent replaces rows, it never changes one in place; the old row lives until
+    fn service_row(&self, key: &ServiceKey) -> Option<u32> {
+        // SAFETY: the agent replaces values, it never changes one in place; the old one lives until
         // the program has returned (RCU).
-        unsafe { SERVICES.get(key) }
+        unsafe { SERVICES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn service(&self, row: u32) -> Option<&Service> {
+        SERVICE_ROWS.get(row)
     }
 
     #[inline(always)]
@@ -275,8 +429,49 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
+    fn hash_entry(&self, first_line: u32, entry: u32) -> Option<u16> {
+        let line = HASH_LINES.get(first_line + entry / HASH_LINE_ENTRIES as u32)?;
+        // SAFETY: masked to the entries of the line.
+        Some(unsafe {
+            line.entries
+                .as_ptr()
+                .add(entry as usize & (HASH_LINE_ENTRIES - 1))
+                .read()
+        })
+    }
+
+    #[inline(always)]
     fn dest(&self, id: u32) -> Option<&Dest> {
         DESTS.get(id)
+    }
+
+    #[inline(always)]
+    fn tunnel(&self, dest: u32) -> Option<&Tunnel> {
+        TUNNELS.get(dest)
+    }
+
+    #[inline(always)]
+    fn load(&self, dest: u32) -> Option<Load> {
+        // SAFETY: inside a map value. Volatile: other CPUs change it.
+        LOADS
+            .get_ptr(dest)
+            .map(|row| unsafe { row.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn add_conns(&self, dest: u32, delta: u64) {
+        if let Some(row) = LOADS.get_ptr_mut(dest) {
+            // SAFETY: inside a map value.
+            fetch_add(unsafe { &raw mut (*row).conns }, delta);
+        }
+    }
+
+    #[inline(always)]
+    fn set_overloaded(&self, dest: u32, overloaded: bool) {
+        if let Some(row) = LOADS.get_ptr_mut(dest) {
+            // SAFETY: inside a map value; one field that nobody else writes but other CPUs here.
+            unsafe { (&raw mut (*row).overloaded).write_volatile(u16::from(overloaded)) };
+        }
     }
 
     #[inline(always)]
@@ -293,19 +488,49 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
-    fn count_service(&self, service: u32, add: impl Fn(&mut Traffic)) {
-        if let Some(traffic) = SERVICE_TRAFFIC.get_ptr_mut(service) {
+    fn count_dest(&self, dest: u32, add: impl Fn(&mut Traffic)) {
+        if let Some(traffic) = DEST_TRAFFIC.get_ptr_mut(dest) {
             // SAFETY: a per-CPU slot.
             add(unsafe { &mut *traffic });
         }
     }
 
     #[inline(always)]
-    fn count_dest(&self, dest: u32, add: impl Fn(&mut Traffic)) {
-        if let Some(traffic) = DEST_TRAFFIC.get_ptr_mut(dest) {
+    fn hop(&self, hash: u32, with: impl FnOnce(&mut Hop)) {
+        if let Some(hop) = HOPS.get_ptr_mut(hash % MAX_HOPS) {
             // SAFETY: a per-CPU slot.
-            add(unsafe { &mut *traffic });
+            with(unsafe { &mut *hop });
         }
+    }
+
+    #[inline(always)]
+    fn route(
+        &self,
+        _ifindex: u32,
+        _family: u8,
+        _src: &[u32; 4],
+        _dst: &[u32; 4],
+    ) -> Option<(u32, Mac, Mac)> {
+        None
+    }
+
+    #[inline(always)]
+    fn pick(&self, row: u32, client: u32, virt: u32, port: u16) -> u32 {
+        step_pick(row.into(), client.into(), virt.into(), port.into()) as u32
+    }
+
+    #[inline(always)]
+    fn claim4(&self, hash: u64, old: u32, key: u64, word: u64, now: u32) {
+        step_claim4(hash, old.into(), key, word, now.into());
+    }
+
+    #[inline(always)]
+    fn claim6(&self, hash: u64, old: u32, key: &[u64; 3], word: u64, now: u32) {
+        if let Some(slot) = KEY6.get_ptr_mut(0) {
+            // SAFETY: a per-CPU slot.
+            unsafe { slot.write(*key) };
+        }
+        step_claim6(hash, old.into(), word, now.into());
     }
 
     #[inline(always)]
@@ -317,6 +542,47 @@ impl Tables for BpfTables {
     fn repeat(&self, limit: u32, mut step: impl FnMut() -> bool) {
         run_loop(limit, &mut step);
     }
+}
+
+impl Steps<XdpPacket> for BpfTables {
+    #[inline(always)]
+    fn ipv6(&self, pkt: &mut XdpPacket, _ip_offset: usize) -> Outcome {
+        go_on(pkt, STEP_IPV6)
+    }
+
+    #[inline(always)]
+    fn encapsulate(
+        &self,
+        pkt: &mut XdpPacket,
+        ip_offset: usize,
+        family: u8,
+        dest: u32,
+        hash: u32,
+    ) -> Outcome {
+        if let Some(order) = ORDER.get_ptr_mut(0) {
+            let ip_offset = ip_offset as u32;
+            let family = family.into();
+            // SAFETY: a per-CPU slot.
+            unsafe {
+                order.write(Order {
+                    ip_offset,
+                    family,
+                    dest,
+                    hash,
+                });
+            }
+        }
+        go_on(pkt, STEP_TUNNEL)
+    }
+}
+
+/// Goes on in another program, from which nothing returns.
+#[inline(always)]
+fn go_on(pkt: &XdpPacket, step: u32) -> Outcome {
+    // SAFETY: the agent has filled the array before it attaches the program.
+    unsafe { STEPS.tail_call(&pkt.ctx, step) };
+    // The array has a hole: the program was loaded by somebody else.
+    Verdict::DropInternal.into()
 }
 
 #[inline(always)]
@@ -356,6 +622,19 @@ fn compare_exchange(word: *mut u64, old: u64, new: u64) -> u64 {
         );
     }
     seen
+}
+
+/// Atomic addition; whose old value nobody wants.
+#[inline(always)]
+fn fetch_add(word: *mut u64, delta: u64) {
+    // SAFETY: `word` points into a map value, 8-aligned by the array's layout.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({word} + 0) += {delta}",
+            word = in(reg) word,
+            delta = in(reg) delta,
+        );
+    }
 }
 
 #[panic_handler]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The seam to a frame's bytes: the driver's buffer in the kernel, a slice on the host.
+//! The seam to a frame's bytes: the driver's buffer in the kernel, a vector on the host.
 
 use bytemuck::Pod;
 
@@ -17,48 +17,13 @@ pub trait Packet {
     /// True if the frame has at least `len` bytes.
     fn has(&self, len: usize) -> bool;
 
+    /// Moves the beginning of the frame outwards by `by` bytes (inwards if negative); what was read
+    /// before is read anew. `false` if there is no room.
+    fn move_front(&mut self, by: isize) -> bool;
+
+    /// Cuts the frame to `len` bytes; `false` if it is shorter.
+    fn truncate(&mut self, len: usize) -> bool;
+
     /// Index of the interface that the frame came in by.
     fn ingress_ifindex(&self) -> u32;
-}
-
-/// A frame on the host.
-#[derive(Debug)]
-pub struct Frame<'a> {
-    bytes: &'a mut [u8],
-    ifindex: u32,
-}
-
-impl<'a> Frame<'a> {
-    /// A frame of these bytes that came in by interface `ifindex`.
-    pub fn new(bytes: &'a mut [u8], ifindex: u32) -> Self {
-        Self { bytes, ifindex }
-    }
-}
-
-impl Packet for Frame<'_> {
-    fn load<T: Pod>(&self, offset: usize) -> Option<T> {
-        let bytes = self
-            .bytes
-            .get(offset..offset.checked_add(size_of::<T>())?)?;
-        Some(bytemuck::pod_read_unaligned(bytes))
-    }
-
-    fn store<T: Pod>(&mut self, offset: usize, value: T) -> bool {
-        let end = offset.saturating_add(size_of::<T>());
-        match self.bytes.get_mut(offset..end) {
-            Some(bytes) => {
-                bytes.copy_from_slice(bytemuck::bytes_of(&value));
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn has(&self, len: usize) -> bool {
-        self.bytes.len() >= len
-    }
-
-    fn ingress_ifindex(&self) -> u32 {
-        self.ifindex
-    }
 }

@@ -3,10 +3,11 @@
 
 use lb_common::verdict::Verdict;
 use lb_common::wire::{
-    ETHERTYPE_IPV4, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Eth, Ipv4, PROTO_TCP, PROTO_UDP, Ports, Tcp,
-    Udp, Vlan,
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, EXT_FRAGMENT, Eth, Ipv4, Ipv6,
+    PROTO_SCTP, PROTO_TCP, PROTO_UDP, Ports, Sctp, Tcp, Udp, Vlan,
 };
 
+use crate::family::{Addr, V4, V6};
 use crate::packet::Packet;
 use crate::tables::Tables;
 
@@ -16,63 +17,54 @@ const MAX_VLAN_TAGS: usize = 2;
 /// Covers every offset that a VLAN stack can lead to (14, 18, 22).
 const OFFSET_MASK: usize = 31;
 
-/// A packet from a client, as far as the journey needs it. Addresses and ports are in network byte
+/// IPv6 extension headers looked through.
+const MAX_EXTENSIONS: usize = 4;
+
+/// Covers where a transport header may begin, bytes behind the IPv6 header.
+const EXTENSIONS_MASK: usize = 0x7ff;
+
+/// A packet of a flow, as far as the journey needs it. Addresses and ports are in network byte
 /// order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flow {
-    /// Where the IPv4 header starts, bytes into the frame.
+pub struct Flow<A> {
+    /// Where the IP header starts, bytes into the frame.
     pub ip_offset: usize,
-    /// Client address.
-    pub src: u32,
-    /// Virtual address.
-    pub dst: u32,
-    /// Client and virtual port.
+    /// Where the transport header starts, bytes into the frame.
+    pub l4_offset: usize,
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// Source and destination port.
     pub ports: Ports,
-    /// IP protocol number: TCP or UDP.
+    /// IP protocol number: TCP, UDP or SCTP.
     pub proto: u8,
-    /// TCP flags byte; 0 for UDP.
-    pub tcp_flags: u8,
+    /// TCP flags byte; SCTP: type of the first chunk; 0 for UDP.
+    pub what: u8,
     /// Length of the IP datagram, bytes.
-    pub ip_len: u16,
+    pub ip_len: u32,
 }
 
-/// Reads the headers; nothing is written and no map but the interface's row is looked at.
-#[inline(always)]
-pub fn parse<P: Packet, T: Tables>(pkt: &P, tables: &T) -> Result<Flow, Verdict> {
-    let ip_offset = link_layer(pkt, tables)?;
-    let ip: Ipv4 = pkt.load(ip_offset).ok_or(Verdict::DropMalformedIpv4)?;
-    let header_len = ip.header_len();
-    let total_len = ip.total_len();
-    if ip.version() != 4 || header_len < Ipv4::LEN || total_len < header_len {
-        return Err(Verdict::DropMalformedIpv4);
+impl<A: Addr> Flow<A> {
+    /// Both ports as one word, source first.
+    #[inline(always)]
+    pub fn port_word(&self) -> u32 {
+        self.ports.src as u32 | (self.ports.dst as u32) << 16
     }
-    // Ethernet pads short frames, so a frame may be longer than its datagram, never shorter.
-    if !pkt.has(ip_offset + total_len) {
-        return Err(Verdict::DropMalformedIpv4);
-    }
-    if ip.proto != PROTO_TCP && ip.proto != PROTO_UDP {
-        return Err(Verdict::PassOtherProtocol);
-    }
-    if ip.is_fragment() {
-        return Err(Verdict::PassFragment);
-    }
-    let l4_offset = ip_offset + header_len;
-    let l4_len = total_len - header_len;
-    let (ports, tcp_flags) = transport(pkt, ip.proto, l4_offset, l4_len)?;
-    Ok(Flow {
-        ip_offset,
-        src: ip.src,
-        dst: ip.dst,
-        ports,
-        proto: ip.proto,
-        tcp_flags,
-        ip_len: total_len as u16,
-    })
 }
 
-/// Ethernet and VLAN tags; where the IPv4 header starts.
+/// What an Ethernet frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+/// Ethernet and VLAN tags; where the IP header starts, and of which family it is.
 #[inline(always)]
-fn link_layer<P: Packet, T: Tables>(pkt: &P, tables: &T) -> Result<usize, Verdict> {
+pub fn link_layer<P: Packet, T: Tables>(pkt: &P, tables: &T) -> Result<(usize, Carries), Verdict> {
     let eth: Eth = pkt.load(0).ok_or(Verdict::DropTruncatedFrame)?;
     let mut ethertype = eth.ethertype();
     let mut offset = Eth::LEN;
@@ -84,22 +76,107 @@ fn link_layer<P: Packet, T: Tables>(pkt: &P, tables: &T) -> Result<usize, Verdic
         ethertype = tag.ethertype();
         offset += Vlan::LEN;
     }
-    if ethertype != ETHERTYPE_IPV4 {
-        return Err(Verdict::PassNotIpv4);
-    }
+    let carries = match ethertype {
+        ETHERTYPE_IPV4 => Carries::Ipv4,
+        ETHERTYPE_IPV6 => Carries::Ipv6,
+        _ => return Err(Verdict::PassNotIp),
+    };
     // XDP runs before the stack sorts out frames for other hosts, which a bridge floods and a
     // promiscuous interface hands up.
     match tables.link(pkt.ingress_ifindex()) {
         // VERIFIER: a byte that is always zero, which the verifier cannot know, makes one unknown
         // number of the three possible offsets: what follows is verified once, not thrice.
         Some(link) if link.known != 0 && link.mac == eth.dst => {
-            Ok((offset + link.zero as usize) & OFFSET_MASK)
+            Ok(((offset + link.zero as usize) & OFFSET_MASK, carries))
         }
         _ => Err(Verdict::PassOtherHost),
     }
 }
 
-/// Ports and TCP flags.
+/// An IPv4 packet. Nothing is written, and no map is looked at.
+#[inline(always)]
+pub fn ipv4<P: Packet>(pkt: &P, ip_offset: usize) -> Result<Flow<V4>, Verdict> {
+    let ip: Ipv4 = pkt.load(ip_offset).ok_or(Verdict::DropMalformedIp)?;
+    let header_len = ip.header_len();
+    let total_len = ip.total_len();
+    if ip.version() != 4 || header_len < Ipv4::LEN || total_len < header_len {
+        return Err(Verdict::DropMalformedIp);
+    }
+    // Ethernet pads short frames, so a frame may be longer than its datagram, never shorter.
+    if !pkt.has(ip_offset + total_len) {
+        return Err(Verdict::DropMalformedIp);
+    }
+    if ip.is_fragment() {
+        return Err(Verdict::PassFragment);
+    }
+    let l4_offset = ip_offset + header_len;
+    let (ports, what) = transport(pkt, ip.proto, l4_offset, total_len - header_len)?;
+    Ok(Flow {
+        ip_offset,
+        l4_offset,
+        src: V4(ip.src),
+        dst: V4(ip.dst),
+        ports,
+        proto: ip.proto,
+        what,
+        ip_len: total_len as u32,
+    })
+}
+
+/// An IPv6 packet. Nothing is written, and no map is looked at.
+#[inline(always)]
+pub fn ipv6<P: Packet>(pkt: &P, ip_offset: usize) -> Result<Flow<V6>, Verdict> {
+    let ip: Ipv6 = pkt.load(ip_offset).ok_or(Verdict::DropMalformedIp)?;
+    if ip.version() != 6 {
+        return Err(Verdict::DropMalformedIp);
+    }
+    let payload_len = ip.payload_len();
+    if !pkt.has(ip_offset + Ipv6::LEN + payload_len) {
+        return Err(Verdict::DropMalformedIp);
+    }
+    let (proto, before) = extensions(pkt, ip_offset + Ipv6::LEN, ip.next_header)?;
+    if before > payload_len {
+        return Err(Verdict::DropMalformedIp);
+    }
+    let l4_offset = ip_offset + Ipv6::LEN + before;
+    let (ports, what) = transport(pkt, proto, l4_offset, payload_len - before)?;
+    Ok(Flow {
+        ip_offset,
+        l4_offset,
+        src: V6(ip.src),
+        dst: V6(ip.dst),
+        ports,
+        proto,
+        what,
+        ip_len: (Ipv6::LEN + payload_len) as u32,
+    })
+}
+
+/// Looks through extension headers (RFC 8200 section 4): the protocol behind them, and their length
+/// in bytes.
+#[inline(always)]
+fn extensions<P: Packet>(pkt: &P, offset: usize, first: u8) -> Result<(u8, usize), Verdict> {
+    const HOP_BY_HOP: u8 = 0;
+    const ROUTING: u8 = 43;
+    const DESTINATION: u8 = 60;
+    let mut next = first;
+    let mut len = 0;
+    for _ in 0..MAX_EXTENSIONS {
+        match next {
+            HOP_BY_HOP | ROUTING | DESTINATION => {
+                let [following, eights]: [u8; 2] =
+                    pkt.load(offset + len).ok_or(Verdict::DropMalformedIp)?;
+                next = following;
+                len = (len + ((eights as usize + 1) << 3)) & EXTENSIONS_MASK;
+            }
+            EXT_FRAGMENT => return Err(Verdict::PassFragment),
+            _ => return Ok((next, len)),
+        }
+    }
+    Err(Verdict::PassExtensionHeaders)
+}
+
+/// Ports, and TCP flags or the type of the first SCTP chunk.
 #[inline(always)]
 fn transport<P: Packet>(
     pkt: &P,
@@ -107,17 +184,28 @@ fn transport<P: Packet>(
     offset: usize,
     len: usize,
 ) -> Result<(Ports, u8), Verdict> {
-    if proto == PROTO_TCP {
-        if len < Tcp::LEN {
-            return Err(Verdict::DropTruncatedTransport);
+    match proto {
+        PROTO_TCP => {
+            if len < Tcp::LEN {
+                return Err(Verdict::DropTruncatedTransport);
+            }
+            let tcp: Tcp = pkt.load(offset).ok_or(Verdict::DropTruncatedTransport)?;
+            Ok((tcp.ports, tcp.flags))
         }
-        let tcp: Tcp = pkt.load(offset).ok_or(Verdict::DropTruncatedTransport)?;
-        Ok((tcp.ports, tcp.flags))
-    } else {
-        if len < Udp::LEN {
-            return Err(Verdict::DropTruncatedTransport);
+        PROTO_UDP => {
+            if len < Udp::LEN {
+                return Err(Verdict::DropTruncatedTransport);
+            }
+            let udp: Udp = pkt.load(offset).ok_or(Verdict::DropTruncatedTransport)?;
+            Ok((udp.ports, 0))
         }
-        let udp: Udp = pkt.load(offset).ok_or(Verdict::DropTruncatedTransport)?;
-        Ok((udp.ports, 0))
+        PROTO_SCTP => {
+            if len < Sctp::LEN {
+                return Err(Verdict::DropTruncatedTransport);
+            }
+            let sctp: Sctp = pkt.load(offset).ok_or(Verdict::DropTruncatedTransport)?;
+            Ok((sctp.ports, sctp.chunk))
+        }
+        _ => Err(Verdict::PassOtherProtocol),
     }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which real server a new connection gets: drives a `lb_common::sched` walk over the members.
 
-use lb_common::abi::{DEST_PRESENT, Dest, Service};
 use lb_common::sched::{Cursor, Walk};
 
 use crate::tables::Tables;
@@ -11,15 +10,23 @@ use crate::tables::Tables;
 const STEPS: u32 = 2 * Walk::MAX_STEPS;
 
 /// No real server has this id.
-const NOBODY: u32 = u32::MAX;
+pub const NOBODY: u32 = u32::MAX;
 
-/// The chosen real server and its id; `None` if no member takes new connections.
+/// The id of the real server for a new connection to the service in `row`, or [`NOBODY`]. `client`
+/// and `virt` are the folds of the addresses, `port` is the client's, all as in the packet.
 #[inline(always)]
-pub fn pick<'t, T: Tables>(tables: &'t T, service: &Service) -> Option<(u32, &'t Dest)> {
-    let mut word = tables.cursor(service.id)?;
+pub fn pick<T: Tables>(tables: &T, row: u32, client: u32, virt: u32, port: u16) -> u32 {
+    // VERIFIER: an argument that is not used is passed uninitialised.
+    for word in [client, virt, u32::from(port)] {
+        tables.opaque(word.into());
+    }
+    let Some(service) = tables.service(row) else {
+        return NOBODY;
+    };
+    let Some(mut word) = tables.cursor(service.id) else {
+        return NOBODY;
+    };
     let mut walk = Walk::start(service, Cursor::unpack(word));
-    // VERIFIER: what a loop's body leaves behind lies in memory, and the payload of a `None` there
-    // would be copied unwritten ("R2 !read_ok"); so no `Option` here.
     let mut chosen = NOBODY;
     tables.repeat(STEPS, || {
         if !walk.advance() {
@@ -41,7 +48,18 @@ pub fn pick<'t, T: Tables>(tables: &'t T, service: &Service) -> Option<(u32, &'t
         walk = Walk::start(service, Cursor::unpack(word));
         true
     });
-    // NOBODY is no row of the table.
-    let dest = tables.dest(chosen)?;
-    (dest.flags & DEST_PRESENT != 0).then_some((chosen, dest))
+    chosen
+}
+
+/// A connection to real server `id` was opened: it may be one too many.
+///
+/// IPVS: `ip_vs_bind_dest` sets `IP_VS_DEST_F_OVERLOAD`; the scheduler takes it back.
+#[inline(always)]
+pub fn opened<T: Tables>(tables: &T, id: u32) {
+    if let Some(load) = tables.load(id)
+        && load.upper != 0
+        && load.active().wrapping_add(load.inactive()) >= load.upper
+    {
+        tables.set_overloaded(id, true);
+    }
 }

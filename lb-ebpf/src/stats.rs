@@ -1,19 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Counting a packet for its service and its real server, as IPVS does: before it is sent.
+//! Counting a packet for its real server, as IPVS does: before it is sent. What a service counts is
+//! the sum of its servers.
 
-use lb_common::abi::{Dest, Traffic};
+use lb_common::abi::Traffic;
 
+use crate::family::Addr;
 use crate::parse::Flow;
 use crate::tables::Tables;
 
-/// Counts one packet of `flow` to real server `id`, and `opened` connections (0 or 1).
+/// Counts one packet of a client to real server `id`, and `opened` connections (0 or 1).
 #[inline(always)]
-pub fn count<T: Tables>(tables: &T, flow: &Flow, id: u32, dest: &Dest, opened: u64) {
-    let add = |traffic: &mut Traffic| {
+pub fn count_in<A: Addr, T: Tables>(tables: &T, flow: &Flow<A>, id: u32, opened: u64) {
+    tables.count_dest(id, |traffic: &mut Traffic| {
         traffic.conns += opened;
         traffic.in_packets += 1;
         traffic.in_bytes += u64::from(flow.ip_len);
-    };
-    tables.count_service(dest.service, add);
-    tables.count_dest(id, add);
+    });
+}
+
+/// Counts one packet of real server `id` to a client.
+#[inline(always)]
+pub fn count_out<A: Addr, T: Tables>(tables: &T, flow: &Flow<A>, id: u32) {
+    tables.count_dest(id, |traffic: &mut Traffic| {
+        traffic.out_packets += 1;
+        traffic.out_bytes += u64::from(flow.ip_len);
+    });
 }

@@ -4,39 +4,70 @@
 //! Rows are reached by reference or changed in place by a closure, because a copy costs stack and
 //! instructions in the kernel. Every method takes `&self`: a map is shared by all CPUs anyway.
 
-use lb_common::abi::{Dest, Link, Member, Service, ServiceKey, Traffic};
+use lb_common::abi::{
+    Dest, Hop, Link, Load, Member, Service, ServiceKey, Settings, Traffic, Tunnel,
+};
 use lb_common::hash::HashKey;
+use lb_common::wire::Mac;
+
+use crate::Outcome;
+use crate::packet::Packet;
 
 /// What the pipeline asks of the maps. Names follow `lb_common::abi::maps`.
 pub trait Tables {
-    /// A bucket of the connection table.
-    type Bucket<'t>: Bucket
+    /// A line of the connection table.
+    type Line<'t>: Line
     where
         Self: 't;
 
     /// Monotonic time in ticks, modulo `CONN_TICK_MASK + 1`.
     fn now(&self) -> u32;
 
-    /// Length of a tick, nanoseconds.
-    fn tick_ns(&self) -> u64;
-
-    /// Key of the hash that chooses buckets.
+    /// Key of the hash that chooses lines.
     fn hash_key(&self) -> HashKey;
 
-    /// The bucket for half a hash. `None` never happens (the verifier cannot know).
-    fn bucket(&self, half: u32) -> Option<Self::Bucket<'_>>;
+    /// What holds for all services. `None` never happens (the verifier cannot know).
+    fn settings(&self) -> Option<&Settings>;
+
+    /// True if an address with this fold (see `lb_common::abi::filter_bit`) may be a virtual one or
+    /// a masqueraded server's.
+    fn of_interest(&self, fold: u32) -> bool;
+
+    /// The line of the IPv4 table for half a hash. `None` never happens.
+    fn line4(&self, half: u32) -> Option<Self::Line<'_>>;
+
+    /// The line of the IPv6 table for half a hash. `None` never happens.
+    fn line6(&self, half: u32) -> Option<Self::Line<'_>>;
 
     /// The director's interface of this index.
     fn link(&self, ifindex: u32) -> Option<&Link>;
 
-    /// The virtual service of this key.
-    fn service(&self, key: &ServiceKey) -> Option<&Service>;
+    /// The row of the virtual service of this key.
+    fn service_row(&self, key: &ServiceKey) -> Option<u32>;
+
+    /// A row of the services.
+    fn service(&self, row: u32) -> Option<&Service>;
 
     /// One row of a service's server list.
     fn member(&self, row: u32) -> Option<&Member>;
 
+    /// One entry of a service's hash table: `entry` counted from line `first_line`.
+    fn hash_entry(&self, first_line: u32, entry: u32) -> Option<u16>;
+
     /// The real server of this id.
     fn dest(&self, id: u32) -> Option<&Dest>;
+
+    /// What the outer header towards this real server needs.
+    fn tunnel(&self, dest: u32) -> Option<&Tunnel>;
+
+    /// What schedulers weigh of this real server. Other CPUs change it meanwhile.
+    fn load(&self, dest: u32) -> Option<Load>;
+
+    /// Adds to `Load::conns` (wrapping), atomically.
+    fn add_conns(&self, dest: u32, delta: u64);
+
+    /// Marks a real server as overloaded or not.
+    fn set_overloaded(&self, dest: u32, overloaded: bool);
 
     /// The scheduler's cursor of a service.
     fn cursor(&self, service: u32) -> Option<u64>;
@@ -44,11 +75,21 @@ pub trait Tables {
     /// Replaces the cursor if it is still `old`; `false` if another CPU was faster.
     fn swap_cursor(&self, service: u32, old: u64, new: u64) -> bool;
 
-    /// Adds to a service's counters.
-    fn count_service(&self, service: u32, add: impl Fn(&mut Traffic));
-
     /// Adds to a real server's counters.
     fn count_dest(&self, dest: u32, add: impl Fn(&mut Traffic));
+
+    /// This CPU's row of remembered ways to clients, for a hash of the client.
+    fn hop(&self, hash: u32, with: impl FnOnce(&mut Hop));
+
+    /// Asks the kernel's routing table for the way from `src` to `dst` (`FAMILY_*`): interface and
+    /// both MAC addresses. `None` if there is no route or the neighbour is unknown.
+    fn route(
+        &self,
+        ifindex: u32,
+        family: u8,
+        src: &[u32; 4],
+        dst: &[u32; 4],
+    ) -> Option<(u32, Mac, Mac)>;
 
     /// The same number, of which the compiler knows nothing: it makes no branch of what was computed
     /// without one.
@@ -59,21 +100,49 @@ pub trait Tables {
     /// VERIFIER: in the kernel this is `bpf_loop`, whose body is verified once; a plain loop is
     /// walked through by the verifier as many times as it can run.
     fn repeat(&self, limit: u32, step: impl FnMut() -> bool);
+
+    /// [`crate::schedule::pick`]
+    fn pick(&self, row: u32, client: u32, virt: u32, port: u16) -> u32;
+
+    /// [`crate::conntrack::claim`] in the IPv4 table.
+    fn claim4(&self, hash: u64, old: u32, key: u64, word: u64, now: u32);
+
+    /// [`crate::conntrack::claim`] in the IPv6 table.
+    fn claim6(&self, hash: u64, old: u32, key: &[u64; 3], word: u64, now: u32);
 }
 
-/// Four slots of the connection table, see `lb_common::abi::ConnBucket`. All CPUs read and write
+/// Further steps of a packet's journey.
+///
+/// VERIFIER: what is inlined is verified for every way that leads to it, and all frames of a call
+/// share 512 bytes. So in the kernel the longer ways that not every packet takes are programs of
+/// their own, which the entry point goes on in (tail calls), and steps with loops
+/// ([`Tables::pick`], [`Tables::claim4`]) are global functions, which are verified once, on their
+/// own, for any arguments.
+pub trait Steps<P: Packet>: Tables {
+    /// [`crate::ipv6`]
+    fn ipv6(&self, pkt: &mut P, ip_offset: usize) -> Outcome;
+
+    /// [`crate::forward::tun::encapsulate`]
+    fn encapsulate(
+        &self,
+        pkt: &mut P,
+        ip_offset: usize,
+        inner: u8,
+        dest: u32,
+        hash: u32,
+    ) -> Outcome;
+}
+
+/// Eight words of the connection table, see `lb_common::abi::ConnLine`. All CPUs read and write
 /// them at the same time.
-pub trait Bucket: Copy {
-    /// The meta word of a slot.
-    fn meta(self, slot: usize) -> u64;
+pub trait Line: Copy {
+    /// A word.
+    fn word(self, index: usize) -> u64;
 
-    /// The key of a slot.
-    fn key(self, slot: usize) -> u64;
+    /// Writes a word of a slot that is busy by this CPU's doing.
+    fn set_word(self, index: usize, word: u64);
 
-    /// Writes the key of a slot that is busy by this CPU's doing.
-    fn set_key(self, slot: usize, key: u64);
-
-    /// Replaces the meta word if it is still `old`; `false` if another CPU was faster. Reads and
-    /// writes are ordered by it.
-    fn swap_meta(self, slot: usize, old: u64, new: u64) -> bool;
+    /// Replaces a word if it is still `old`; `false` if another CPU was faster. Reads and writes are
+    /// ordered by it.
+    fn swap_word(self, index: usize, old: u64, new: u64) -> bool;
 }

@@ -1,47 +1,53 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A connection: sixteen bytes, four to a cache line.
+//! A connection: a slot in a cache line of eight words. IPv4 slots have two words, four to a line;
+//! IPv6 slots have four words, two to a line.
 //!
 //! ```text
-//! bucket, 64 bytes:  | meta 0 | key 0 | meta 1 | key 1 | meta 2 | key 2 | meta 3 | key 3 |
-//! meta:  destination 16 | generation 16 | state 8 | tick of the last packet 24   (low bits first)
-//! key:   client address 32 | client port 16 | virtual port 16                    (as in the packet)
+//! IPv4:  | meta 0 | key 0 | meta 1 | key 1 | meta 2 | key 2 | meta 3 | key 3 |
+//! IPv6:  | meta 0 |       key 0            | meta 1 |       key 1            |
+//! meta:  destination 16 | generation 16 | state 8 | tick of the last packet 24  (low bits first)
+//! key:   client address 32 or 128 | client port 16 | other port 16              (as in the packet)
 //! ```
 //!
-//! The virtual address is not in the slot: the destination's row has it, and the packet needs that
-//! row anyway. The protocol is in the state: `UDP` or one of TCP's.
+//! A connection is found by what clients send: the other port is the virtual one. A connection of a
+//! masqueraded server (NAT) has a second entry, marked [`CONN_REPLY`], by which its replies are
+//! found: there the other port is the server's. The other address is in neither: the destination's
+//! row has both, and the packet needs that row anyway. The protocol is in the state.
+//!
+//! A persistence template is an entry like a client's whose state is `TEMPLATE`: the client's
+//! address is masked, its port 0.
 
 use bytemuck::{Pod, Zeroable};
 
-/// Connections in a bucket.
+/// Words of a line.
+pub const CONN_WORDS: usize = 8;
+
+/// IPv4 connections in a line.
 pub const CONN_SLOTS: usize = 4;
 
+/// IPv6 connections in a line.
+pub const CONN6_SLOTS: usize = 2;
+
 /// Slots for each connection of the configured capacity. With two, a table that holds its capacity
-/// is half full, and next to no flow finds its two buckets full of others.
+/// is half full, and next to no flow finds its two lines full of others.
 pub const CONN_SLOTS_EACH: u32 = 2;
 
 /// Bits of [`ConnMeta::seen`]; ticks are counted modulo this power of two.
 pub const CONN_TICK_MASK: u32 = 0x00ff_ffff;
 
-/// State of a slot that is being written: nobody reads it, nobody takes it.
-pub const CONN_BUSY: u8 = 0xff;
+/// Bit of [`ConnMeta::state`]: the entry by which replies of a masqueraded server are found.
+pub const CONN_REPLY: u8 = 0x20;
 
-/// One cache line of the connection table, one row of `CONNS`. Every word is read and written as a
-/// whole; `meta` is changed by compare-and-exchange only.
+/// Bits of [`ConnMeta::state`] that are the state.
+pub const CONN_STATE: u8 = 0x1f;
+
+/// One cache line of the connection table, one row of `CONNS` or `CONNS6`. Every word is read and
+/// written as a whole; meta words are changed by compare-and-exchange only.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub struct ConnBucket {
-    /// The slots.
-    pub slots: [ConnSlot; CONN_SLOTS],
-}
-
-/// One connection, or nothing if `meta` is 0.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub struct ConnSlot {
-    /// A packed [`ConnMeta`].
-    pub meta: u64,
-    /// A packed [`ConnKey`].
-    pub key: u64,
+pub struct ConnLine {
+    /// The words.
+    pub words: [u64; CONN_WORDS],
 }
 
 /// What tells the flows of one virtual address and protocol apart; network byte order.
@@ -51,15 +57,15 @@ pub struct ConnKey {
     pub client: u32,
     /// Client port.
     pub client_port: u16,
-    /// Virtual port.
-    pub virt_port: u16,
+    /// Virtual port, or the server's for a reply.
+    pub other_port: u16,
 }
 
 impl ConnKey {
     /// To the word in the slot.
     #[inline(always)]
     pub const fn pack(self) -> u64 {
-        self.client as u64 | (self.client_port as u64) << 32 | (self.virt_port as u64) << 48
+        self.client as u64 | (self.client_port as u64) << 32 | (self.other_port as u64) << 48
     }
 
     /// From the word in the slot.
@@ -68,7 +74,42 @@ impl ConnKey {
         Self {
             client: word as u32,
             client_port: (word >> 32) as u16,
-            virt_port: (word >> 48) as u16,
+            other_port: (word >> 48) as u16,
+        }
+    }
+}
+
+/// The same for IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conn6Key {
+    /// Client address.
+    pub client: [u32; 4],
+    /// Client port.
+    pub client_port: u16,
+    /// Virtual port, or the server's for a reply.
+    pub other_port: u16,
+}
+
+impl Conn6Key {
+    /// To the words in the slot.
+    #[inline(always)]
+    pub const fn pack(self) -> [u64; 3] {
+        let [a, b, c, d] = self.client;
+        [
+            a as u64 | (b as u64) << 32,
+            c as u64 | (d as u64) << 32,
+            self.client_port as u64 | (self.other_port as u64) << 16,
+        ]
+    }
+
+    /// From the words in the slot.
+    #[inline(always)]
+    pub const fn unpack(words: [u64; 3]) -> Self {
+        let [ab, cd, ports] = words;
+        Self {
+            client: [ab as u32, (ab >> 32) as u32, cd as u32, (cd >> 32) as u32],
+            client_port: ports as u16,
+            other_port: (ports >> 16) as u16,
         }
     }
 }
@@ -80,7 +121,7 @@ pub struct ConnMeta {
     pub dest: u16,
     /// Low bits of `Dest::generation` at the time of scheduling.
     pub generation: u16,
-    /// `tcp_state::*` code, never `NONE`, or [`CONN_BUSY`].
+    /// A `state::*` code, never `NONE`, and [`CONN_REPLY`].
     pub state: u8,
     /// Tick of the last packet, modulo `CONN_TICK_MASK + 1`.
     pub seen: u32,
@@ -107,6 +148,18 @@ impl ConnMeta {
         }
     }
 
+    /// The `state::*` code alone.
+    #[inline(always)]
+    pub const fn code(self) -> u8 {
+        self.state & CONN_STATE
+    }
+
+    /// True for the entry by which replies are found.
+    #[inline(always)]
+    pub const fn is_reply(self) -> bool {
+        self.state & CONN_REPLY != 0
+    }
+
     /// Ticks since the last packet. A connection may be idle for up to `CONN_TICK_MASK` ticks (more
     /// than three months) before it looks young again; the agent's scans remove it long before.
     #[inline(always)]
@@ -115,11 +168,19 @@ impl ConnMeta {
     }
 }
 
-/// Buckets of a table for `max_conns` connections.
-pub const fn conn_buckets(max_conns: u32) -> u32 {
-    let slots = max_conns as u64 * CONN_SLOTS_EACH as u64;
-    let buckets = slots.div_ceil(CONN_SLOTS as u64);
-    if buckets == 0 { 1 } else { buckets as u32 }
+/// Lines of an IPv4 table for `max_conns` connections.
+pub const fn conn_lines(max_conns: u32) -> u32 {
+    lines(max_conns, CONN_SLOTS)
+}
+
+/// Lines of an IPv6 table for `max_conns` connections.
+pub const fn conn6_lines(max_conns: u32) -> u32 {
+    lines(max_conns, CONN6_SLOTS)
+}
+
+const fn lines(max_conns: u32, slots: usize) -> u32 {
+    let lines = (max_conns as u64 * CONN_SLOTS_EACH as u64).div_ceil(slots as u64);
+    if lines == 0 { 1 } else { lines as u32 }
 }
 
 #[cfg(test)]
@@ -130,9 +191,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn words_hold_every_field(meta in any::<u64>(), key in any::<u64>()) {
+        fn words_hold_every_field(meta in any::<u64>(), key in any::<u64>(), key6 in any::<[u64; 3]>()) {
             prop_assert_eq!(ConnMeta::unpack(meta).pack(), meta);
             prop_assert_eq!(ConnKey::unpack(key).pack(), key);
+            let key6 = [key6[0], key6[1], key6[2] & 0xffff_ffff];
+            prop_assert_eq!(Conn6Key::unpack(key6).pack(), key6);
         }
     }
 
@@ -147,16 +210,13 @@ mod tests {
         assert_eq!(meta.age(3), 5);
     }
 
+    /// IPv4: 32 bytes; a masqueraded connection has two entries, so 64. IPv6: twice that.
     #[test]
-    fn a_connection_costs_32_bytes() {
-        assert_eq!(
-            conn_buckets(1 << 20) as usize * size_of::<ConnBucket>(),
-            32 << 20
-        );
-        assert_eq!(
-            conn_buckets(16 << 20) as usize * size_of::<ConnBucket>(),
-            512 << 20
-        );
-        assert_eq!(conn_buckets(0), 1);
+    fn memory_of_a_connection() {
+        let line = size_of::<ConnLine>();
+        assert_eq!(conn_lines(1 << 20) as usize * line, 32 << 20);
+        assert_eq!(conn_lines(16 << 20) as usize * line, 512 << 20);
+        assert_eq!(conn6_lines(1 << 20) as usize * line, 64 << 20);
+        assert_eq!(conn_lines(0), 1);
     }
 }

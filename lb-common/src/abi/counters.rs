@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 /// Slots of `VERDICTS`: more than there are verdicts, so that the map need not grow with each one.
 pub const VERDICT_SLOTS: u32 = 64;
 
-/// Per service or real server, as `ipvsadm --stats` names them.
+/// Per real server, as `ipvsadm --stats` names them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct Traffic {
@@ -16,4 +16,8 @@ pub struct Traffic {
     pub in_packets: u64,
     /// Bytes from clients: the length of the IP datagram, as IPVS counts (no Ethernet header).
     pub in_bytes: u64,
+    /// Packets to clients; only masqueraded replies pass the director.
+    pub out_packets: u64,
+    /// Bytes to clients.
+    pub out_bytes: u64,
 }

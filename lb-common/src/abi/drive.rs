@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::conn_buckets;
+use super::conn_lines;
 
 /// Packets timed together: few enough to fit between two interruptions.
 pub const DRIVE_CHUNK: u32 = 4096;
@@ -13,7 +13,7 @@ pub const DRIVE_CHUNKS: u32 = 1024;
 /// Connections that the measured table has room for.
 pub const DRIVE_CONNS: u32 = (1 << 20) / 3 * 4 + 1;
 /// Cache lines of such a table.
-pub const DRIVE_LINES: u32 = conn_buckets(DRIVE_CONNS);
+pub const DRIVE_LINES: u32 = conn_lines(DRIVE_CONNS);
 
 /// Flows are taken in order, the first again after the last.
 pub const DRIVE_IN_ORDER: u32 = 0;

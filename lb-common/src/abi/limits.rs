@@ -2,8 +2,15 @@
 //! Every limit of the data plane, with its reason. A configuration that exceeds one gets a
 //! diagnostic that names it.
 
-/// Virtual services (rows of `SERVICES`). A row costs about 64 bytes of kernel memory.
-pub const MAX_SERVICES: u32 = 16_384;
+/// Virtual services (rows of `SERVICES`).
+pub const MAX_SERVICES: u32 = 32_768;
+
+/// Rows of `SERVICE_ROWS`. A changed service gets a new row before the old one is freed.
+pub const MAX_SERVICE_ROWS: u32 = 2 * MAX_SERVICES;
+
+/// Lines of `HASH_LINES`, 64 bytes each. A service with mh needs 128 of them, one with sh or dh 8,
+/// and while it changes twice that.
+pub const MAX_HASH_LINES: u32 = 65_536;
 
 /// Real servers over all services (rows of `DESTS`); ids are reused after removal.
 pub const MAX_DESTS: u32 = 65_536;
@@ -22,5 +29,8 @@ pub const MAX_LINKS: u32 = 4_096;
 /// Connections kept unless configured otherwise; beyond it those that matter least make room.
 pub const DEFAULT_CONNS: u32 = 1 << 20;
 
-/// Most connections that may be configured: 32 bytes each, 512 MiB.
+/// IPv6 connections kept for each IPv4 connection of the capacity: a quarter.
+pub const CONN6_SHARE: u32 = 4;
+
+/// Most connections that may be configured: 32 bytes each, 512 MiB (and 256 MiB for IPv6).
 pub const MAX_CONNS: u32 = 16 << 20;

@@ -17,3 +17,29 @@ pub struct Link {
     /// Zero.
     pub zero: u8,
 }
+
+/// Rows of `HOPS` on each CPU.
+pub const MAX_HOPS: u32 = 1024;
+
+/// The way to a client, as replies of masqueraded servers take it: a row of `HOPS`, by hash.
+///
+/// The kernel's routing table is asked when the row is older than [`HOP_TICKS`]. Until it has an
+/// answer, replies go back where the client's own packet came from: the neighbour is often not
+/// known, because the director's stack has seen nothing of the client.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
+pub struct Hop {
+    /// The client, as in the packet.
+    pub client: super::AddrWords,
+    /// Destination MAC.
+    pub to: Mac,
+    /// Source MAC.
+    pub from: Mac,
+    /// Interface; 0 for a row not in use.
+    pub ifindex: u32,
+    /// Tick of the last answer of the routing table.
+    pub asked: u32,
+}
+
+/// How long an answer of the routing table holds, ticks.
+pub const HOP_TICKS: u32 = 1;

@@ -16,50 +16,92 @@ mod drive;
 mod limits;
 mod link;
 mod service;
+mod settings;
 
 pub use conn::{
-    CONN_BUSY, CONN_SLOTS, CONN_SLOTS_EACH, CONN_TICK_MASK, ConnBucket, ConnKey, ConnMeta,
-    ConnSlot, conn_buckets,
+    CONN_REPLY, CONN_SLOTS, CONN_SLOTS_EACH, CONN_STATE, CONN_TICK_MASK, CONN_WORDS, CONN6_SLOTS,
+    Conn6Key, ConnKey, ConnLine, ConnMeta, conn_lines, conn6_lines,
 };
 pub use counters::{Traffic, VERDICT_SLOTS};
-pub use dest::{DEST_PRESENT, Dest, METHOD_DIRECT, NextHop};
+pub use dest::{
+    AddrWords, DEST_IPV6, DEST_PRESENT, DEST_QUIESCENT, Dest, LOAD_ACTIVE, LOAD_INACTIVE, Load,
+    METHOD_DIRECT, METHOD_LOCAL, METHOD_NAT, METHOD_TUNNEL, NextHop, TUNNEL_GRE, TUNNEL_GUE,
+    TUNNEL_IPIP, Tunnel,
+};
 pub use drive::{
     DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_CONNS, DRIVE_IN_ORDER, DRIVE_LINES, DRIVE_RANDOM, Drive,
 };
 pub use limits::{
-    DEFAULT_CONNS, MAX_CONNS, MAX_DESTS, MAX_LINKS, MAX_MEMBERS, MAX_SERVICE_DESTS, MAX_SERVICES,
+    CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, MAX_DESTS, MAX_HASH_LINES, MAX_LINKS, MAX_MEMBERS,
+    MAX_SERVICE_DESTS, MAX_SERVICE_ROWS, MAX_SERVICES,
 };
-pub use link::Link;
-pub use service::{Member, SCHED_RR, SCHED_WRR, Service, ServiceKey};
+pub use link::{HOP_TICKS, Hop, Link, MAX_HOPS};
+pub use service::{
+    FAMILY_IPV4, FAMILY_IPV6, HASH_LINE_ENTRIES, HASH_NOBODY, HashLine, Member, SCHED_DH, SCHED_FO,
+    SCHED_LBLC, SCHED_LBLCR, SCHED_LC, SCHED_MH, SCHED_NQ, SCHED_OVF, SCHED_RR, SCHED_SED,
+    SCHED_SH, SCHED_WLC, SCHED_WRR, SERVICE_ANY_PORT, SERVICE_FALLBACK, SERVICE_HASH_PORT,
+    SERVICE_ONE_PACKET, SERVICE_PERSISTENT, Service, ServiceKey,
+};
+pub use settings::{
+    FILTER_BITS, FILTER_ROWS, SETTING_ANY_PORT, SETTING_EXPIRE_NODEST, SETTING_EXPIRE_QUIESCENT,
+    SETTING_SLOPPY_TCP, STATE_TIMEOUT_BITS, STATES, Settings, filter_bit, fold,
+};
+
+/// Index into `STEPS`: IPv6 packets.
+pub const STEP_IPV6: u32 = 0;
+/// Index into `STEPS`: packets to a tunnelled real server.
+pub const STEP_TUNNEL: u32 = 1;
+/// Rows of `STEPS`.
+pub const STEP_COUNT: u32 = 2;
+/// Names of the programs in `STEPS`, by index.
+pub const STEP_PROGRAMS: [&str; STEP_COUNT as usize] = ["xlvs_ipv6", "xlvs_tunnel"];
 
 /// Names of the maps, as the packet program declares them and the agent opens them.
 pub mod maps {
-    /// Hash: [`ServiceKey`](super::ServiceKey) to [`Service`](super::Service).
+    /// Array of one row: [`Settings`](super::Settings).
+    pub const SETTINGS: &str = "SETTINGS";
+    /// Array of bits by address, see [`filter_bit`](super::filter_bit).
+    pub const FILTER: &str = "FILTER";
+    /// Hash: [`ServiceKey`](super::ServiceKey) to an index into `SERVICE_ROWS`.
     pub const SERVICES: &str = "SERVICES";
+    /// Array: [`Service`](super::Service).
+    pub const SERVICE_ROWS: &str = "SERVICE_ROWS";
+    /// Array: [`HashLine`](super::HashLine).
+    pub const HASH_LINES: &str = "HASH_LINES";
     /// Array by member index: [`Member`](super::Member).
     pub const MEMBERS: &str = "MEMBERS";
     /// Array by service id: the scheduler's cursor, one `u64`.
     pub const CURSORS: &str = "CURSORS";
     /// Array by destination id: [`Dest`](super::Dest).
     pub const DESTS: &str = "DESTS";
+    /// Array by destination id: [`Tunnel`](super::Tunnel).
+    pub const TUNNELS: &str = "TUNNELS";
+    /// Array by destination id, mapped by the agent: [`Load`](super::Load).
+    pub const LOADS: &str = "LOADS";
     /// Array by interface index: [`Link`](super::Link).
     pub const LINKS: &str = "LINKS";
-    /// Array, mapped by the agent: [`ConnBucket`](super::ConnBucket) by hash.
+    /// Per-CPU array: [`Hop`](super::Hop) by hash of the client.
+    pub const HOPS: &str = "HOPS";
+    /// Array, mapped by the agent: [`ConnLine`](super::ConnLine) by hash, IPv4.
     pub const CONNS: &str = "CONNS";
+    /// The same for IPv6.
+    pub const CONNS6: &str = "CONNS6";
     /// Per-CPU array by verdict code: one `u64`.
     pub const VERDICTS: &str = "VERDICTS";
     /// Per-CPU array by destination id: [`Traffic`](super::Traffic).
     pub const DEST_TRAFFIC: &str = "DEST_TRAFFIC";
-    /// Per-CPU array by service id: [`Traffic`](super::Traffic).
-    pub const SERVICE_TRAFFIC: &str = "SERVICE_TRAFFIC";
     /// Read-only data, set at load: rows of `CONNS`.
-    pub const CONN_BUCKETS: &str = "CONN_BUCKETS";
+    pub const CONN_LINES: &str = "CONN_LINES";
+    /// Read-only data, set at load: rows of `CONNS6`.
+    pub const CONN6_LINES: &str = "CONN6_LINES";
     /// Read-only data: a tick is 2 to the power of this many jiffies.
     pub const TICK_SHIFT: &str = "TICK_SHIFT";
     /// Read-only data: length of a tick, nanoseconds.
     pub const TICK_NS: &str = "TICK_NS";
     /// Read-only data: the words of a [`HashKey`](crate::hash::HashKey).
-    pub const HASH_WORDS: [&str; 5] = ["HASH_0", "HASH_1", "HASH_2", "HASH_3", "HASH_4"];
+    pub const HASH_WORDS: [&str; 6] = ["HASH_0", "HASH_1", "HASH_2", "HASH_3", "HASH_4", "HASH_5"];
+    /// Program array: the programs of [`STEP_PROGRAMS`](super::STEP_PROGRAMS).
+    pub const STEPS: &str = "STEPS";
     /// Name of the program that returns the connection table's time.
     pub const CLOCK: &str = "xlvs_clock";
     /// Name of the XDP program in the object.
@@ -74,13 +116,18 @@ mod tests {
 
     #[test]
     fn layout_is_as_documented() {
-        assert_eq!(size_of::<ServiceKey>(), 8);
-        assert_eq!(size_of::<Service>(), 32);
+        assert_eq!(size_of::<ServiceKey>(), 20);
+        assert_eq!(size_of::<Service>(), 64);
         assert_eq!(size_of::<Member>(), 8);
-        assert_eq!(size_of::<Dest>(), 32);
+        assert_eq!(size_of::<HashLine>(), 64);
+        assert_eq!(size_of::<Dest>(), 64);
+        assert_eq!(size_of::<Tunnel>(), 24);
+        assert_eq!(size_of::<Load>(), 16);
+        assert_eq!(size_of::<Settings>(), 192);
         assert_eq!(size_of::<Link>(), 8);
-        assert_eq!(size_of::<ConnBucket>(), 64);
-        assert_eq!(size_of::<Traffic>(), 24);
+        assert_eq!(size_of::<Hop>(), 36);
+        assert_eq!(size_of::<ConnLine>(), 64);
+        assert_eq!(size_of::<Traffic>(), 40);
         assert_eq!(size_of::<Drive>(), 56);
     }
 }

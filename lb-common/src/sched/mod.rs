@@ -81,8 +81,8 @@ impl Walk {
                 index if same_list && index != Cursor::HEAD => index as u32,
                 _ => u32::MAX,
             }
-            .wrapping_add(service.zero as u32),
-            left: service.zero as u32,
+            .wrapping_add(service.zero),
+            left: service.zero,
             weight: cursor.weight,
             step: service.weight_gcd,
             max_weight: service.max_weight,
@@ -150,8 +150,11 @@ pub(crate) mod testing {
             weight_gcd,
             epoch,
             scheduler,
+            flags: 0,
+            first_line: 0,
+            client_mask: [0; 4],
             zero: 0,
-            reserved: 0,
+            reserved: [0; 4],
         }
     }
 

@@ -5,6 +5,8 @@ use bytemuck::{Pod, Zeroable};
 
 /// EtherType of IPv4, host byte order.
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// EtherType of IPv6, host byte order.
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// EtherType of an 802.1Q tag.
 pub const ETHERTYPE_VLAN: u16 = 0x8100;
 /// EtherType of an 802.1ad service tag (QinQ).

@@ -5,10 +5,20 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::csum;
 
+/// Protocol number of ICMP.
+pub const PROTO_ICMP: u8 = 1;
+/// Protocol number of IPv4 in IP.
+pub const PROTO_IPIP: u8 = 4;
 /// Protocol number of TCP.
 pub const PROTO_TCP: u8 = 6;
 /// Protocol number of UDP.
 pub const PROTO_UDP: u8 = 17;
+/// Protocol number of IPv6 in IP.
+pub const PROTO_IPV6: u8 = 41;
+/// Protocol number of GRE.
+pub const PROTO_GRE: u8 = 47;
+/// Protocol number of SCTP.
+pub const PROTO_SCTP: u8 = 132;
 
 /// The fixed part of the header; options may follow, see [`Ipv4::header_len`].
 #[repr(C)]
@@ -63,6 +73,18 @@ impl Ipv4 {
     pub const fn is_fragment(&self) -> bool {
         // More fragments (0x2000) or an offset (0x1fff); "don't fragment" (0x4000) is no matter.
         self.frag & 0x3fff_u16.to_be() != 0
+    }
+
+    /// "Don't fragment" is set.
+    #[inline(always)]
+    pub const fn dont_fragment(&self) -> bool {
+        self.frag & 0x4000_u16.to_be() != 0
+    }
+
+    /// Bytes before this fragment, 0 in the first.
+    #[inline(always)]
+    pub const fn fragment_offset(&self) -> usize {
+        ((u16::from_be(self.frag) & 0x1fff) as usize) << 3
     }
 
     /// One hop less, the checksum updated by RFC 1624. Call with a TTL above 1 only.

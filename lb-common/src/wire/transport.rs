@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! TCP (RFC 9293) and UDP (RFC 768).
+//! TCP (RFC 9293), UDP (RFC 768) and SCTP (RFC 9260).
 
 use bytemuck::{Pod, Zeroable};
 
-/// What TCP and UDP begin with; network byte order.
+/// What TCP, UDP and SCTP begin with; network byte order.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Ports {
@@ -55,4 +55,27 @@ pub struct Udp {
 impl Udp {
     /// Length, bytes.
     pub const LEN: usize = 8;
+}
+
+/// The common header of SCTP and the type of the first chunk.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Sctp {
+    /// Ports.
+    pub ports: Ports,
+    /// Verification tag.
+    pub tag: u32,
+    /// CRC32c of the packet, least significant byte first.
+    pub check: u32,
+    /// Type of the first chunk.
+    pub chunk: u8,
+    /// Its flags.
+    pub chunk_flags: u8,
+    /// Its length, network byte order.
+    pub chunk_len: u16,
+}
+
+impl Sctp {
+    /// Length with the first chunk's header, bytes.
+    pub const LEN: usize = 16;
 }

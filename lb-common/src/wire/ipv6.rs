@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! IPv6 (RFC 8200).
+
+use bytemuck::{Pod, Zeroable};
+
+/// Protocol number of ICMPv6.
+pub const PROTO_ICMPV6: u8 = 58;
+/// Next-header number of the fragment header.
+pub const EXT_FRAGMENT: u8 = 44;
+
+/// The fixed header.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Ipv6 {
+    /// Version (4 bits), traffic class (8 bits) and flow label (20 bits), network byte order.
+    pub version_class_label: u32,
+    /// Length of what follows this header, network byte order.
+    pub payload_len: u16,
+    /// What follows: a protocol or an extension header.
+    pub next_header: u8,
+    /// Hop limit.
+    pub hop_limit: u8,
+    /// Source address.
+    pub src: [u32; 4],
+    /// Destination address.
+    pub dst: [u32; 4],
+}
+
+impl Ipv6 {
+    /// Length, bytes.
+    pub const LEN: usize = 40;
+
+    /// Version field.
+    #[inline(always)]
+    pub const fn version(&self) -> u8 {
+        (u32::from_be(self.version_class_label) >> 28) as u8
+    }
+
+    /// Length of what follows, host byte order.
+    #[inline(always)]
+    pub const fn payload_len(&self) -> usize {
+        u16::from_be(self.payload_len) as usize
+    }
+
+    /// Traffic class: DSCP and ECN.
+    #[inline(always)]
+    pub const fn traffic_class(&self) -> u8 {
+        (u32::from_be(self.version_class_label) >> 20) as u8
+    }
+
+    /// The first word of a header with this traffic class and flow label (20 bits).
+    #[inline(always)]
+    pub const fn first_word(traffic_class: u8, label: u32) -> u32 {
+        (6 << 28 | (traffic_class as u32) << 20 | (label & 0x000f_ffff)).to_be()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_word_holds_class_and_label() {
+        let mut ip: Ipv6 = Zeroable::zeroed();
+        ip.version_class_label = Ipv6::first_word(0xb9, 0x1_2345);
+        assert_eq!((ip.version(), ip.traffic_class()), (6, 0xb9));
+        assert_eq!(
+            ip.version_class_label.to_ne_bytes(),
+            [0x6b, 0x91, 0x23, 0x45]
+        );
+    }
+}

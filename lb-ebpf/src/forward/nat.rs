@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Masquerading: address and port are translated, the checksums updated by RFC 1624.
+//!
+//! IPVS: `ip_vs_nat_xmit` there, `handle_response` back. In both directions the director is a hop.
+
+use lb_common::abi::{Dest, FAMILY_IPV4};
+use lb_common::csum::Delta;
+use lb_common::verdict::Verdict;
+use lb_common::wire::{Ipv4, Ipv6, PROTO_SCTP, PROTO_TCP, Ports, Tcp, Udp};
+
+use super::sctp;
+use crate::conntrack::or;
+use crate::family::Addr;
+use crate::packet::Packet;
+use crate::parse::Flow;
+
+/// Which end of a packet is translated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Source,
+    Destination,
+}
+
+/// To the server's address and port.
+#[inline(always)]
+pub(super) fn to_server<A: Addr, P: Packet>(
+    pkt: &mut P,
+    flow: &Flow<A>,
+    dest: &Dest,
+) -> Result<(), Verdict> {
+    let port = or(dest.port, flow.ports.dst);
+    translate(pkt, flow, End::Destination, A::from_words(&dest.addr), port)
+}
+
+/// From the virtual address and port.
+#[inline(always)]
+pub(super) fn to_client<A: Addr, P: Packet>(
+    pkt: &mut P,
+    flow: &Flow<A>,
+    dest: &Dest,
+) -> Result<(), Verdict> {
+    let port = or(dest.virt_port, flow.ports.src);
+    translate(pkt, flow, End::Source, A::from_words(&dest.virt), port)
+}
+
+#[inline(always)]
+fn translate<A: Addr, P: Packet>(
+    pkt: &mut P,
+    flow: &Flow<A>,
+    end: End,
+    addr: A,
+    port: u16,
+) -> Result<(), Verdict> {
+    let (old, old_port) = match end {
+        End::Source => (flow.src, flow.ports.src),
+        End::Destination => (flow.dst, flow.ports.dst),
+    };
+    let delta = address_delta(old, addr);
+    network(pkt, flow, end, addr, delta)?;
+    transport(pkt, flow, end, port, delta.word16(old_port, port))
+}
+
+#[inline(always)]
+fn address_delta<A: Addr>(old: A, new: A) -> Delta {
+    let ([a, b, c, d], [e, f, g, h]) = (old.words(), new.words());
+    if A::FAMILY == FAMILY_IPV4 {
+        Delta::NONE.word32(a, e)
+    } else {
+        Delta::NONE
+            .word32(a, e)
+            .word32(b, f)
+            .word32(c, g)
+            .word32(d, h)
+    }
+}
+
+/// The IP header: the address, one hop less.
+#[inline(always)]
+fn network<A: Addr, P: Packet>(
+    pkt: &mut P,
+    flow: &Flow<A>,
+    end: End,
+    addr: A,
+    delta: Delta,
+) -> Result<(), Verdict> {
+    let words = addr.words();
+    let stored = if A::FAMILY == FAMILY_IPV4 {
+        let mut ip: Ipv4 = pkt.load(flow.ip_offset).ok_or(Verdict::DropInternal)?;
+        if ip.ttl <= 1 {
+            return Err(Verdict::DropTtlExpired);
+        }
+        ip.decrement_ttl();
+        ip.check = delta.apply(ip.check);
+        match end {
+            End::Source => ip.src = words[0],
+            End::Destination => ip.dst = words[0],
+        }
+        pkt.store(flow.ip_offset, ip)
+    } else {
+        let mut ip: Ipv6 = pkt.load(flow.ip_offset).ok_or(Verdict::DropInternal)?;
+        if ip.hop_limit <= 1 {
+            return Err(Verdict::DropTtlExpired);
+        }
+        ip.hop_limit -= 1;
+        match end {
+            End::Source => ip.src = words,
+            End::Destination => ip.dst = words,
+        }
+        pkt.store(flow.ip_offset, ip)
+    };
+    stored.then_some(()).ok_or(Verdict::DropInternal)
+}
+
+/// The transport header: the port, and the checksum, whose pseudo-header has the addresses.
+#[inline(always)]
+fn transport<A: Addr, P: Packet>(
+    pkt: &mut P,
+    flow: &Flow<A>,
+    end: End,
+    port: u16,
+    delta: Delta,
+) -> Result<(), Verdict> {
+    let ports = match end {
+        End::Source => Ports {
+            src: port,
+            ..flow.ports
+        },
+        End::Destination => Ports {
+            dst: port,
+            ..flow.ports
+        },
+    };
+    let stored = match flow.proto {
+        PROTO_TCP => {
+            let mut tcp: Tcp = pkt.load(flow.l4_offset).ok_or(Verdict::DropInternal)?;
+            tcp.ports = ports;
+            tcp.check = delta.apply(tcp.check);
+            pkt.store(flow.l4_offset, tcp)
+        }
+        PROTO_SCTP => {
+            if ports != flow.ports {
+                return sctp::translate(pkt, flow, ports);
+            }
+            true
+        }
+        _ => {
+            let mut udp: Udp = pkt.load(flow.l4_offset).ok_or(Verdict::DropInternal)?;
+            udp.ports = ports;
+            // RFC 768: 0 means none, and a sum of 0 is sent as all ones.
+            if udp.check != 0 {
+                udp.check = match delta.apply(udp.check) {
+                    0 => 0xffff,
+                    check => check,
+                };
+            }
+            pkt.store(flow.l4_offset, udp)
+        }
+    };
+    stored.then_some(()).ok_or(Verdict::DropInternal)
+}
