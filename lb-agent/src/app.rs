@@ -179,7 +179,7 @@ impl Agent {
             .virtual_servers
             .iter()
             .flat_map(|vs| &vs.real_servers);
-        let targets: BTreeSet<_> = servers.map(|rs| *rs.addr.ip()).collect();
+        let targets: BTreeSet<_> = servers.map(|rs| rs.addr.ip()).collect();
         self.next_hops.set_targets(targets.into_iter().collect());
         let instances = config.vrrp_instances.clone();
         self.config = config;
@@ -250,7 +250,7 @@ impl Agent {
     fn server_changed(&mut self, event: &RealServerEvent) {
         if !event.up {
             // Its MAC may have moved to another machine.
-            self.next_hops.suspect(*event.server.ip());
+            self.next_hops.suspect(event.server.ip());
         }
         self.apply_health();
     }

@@ -7,7 +7,7 @@
 //! `vrrp_instance` in the file, for as long as the agent runs).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use rtnetlink::Handle;
@@ -95,7 +95,7 @@ impl Director {
     }
 
     /// Brings the servers' next hops to `states`.
-    pub fn route(&mut self, states: &BTreeMap<Ipv4Addr, NextHopState>) {
+    pub fn route(&mut self, states: &BTreeMap<IpAddr, NextHopState>) {
         let Some(dataplane) = &mut self.dataplane else {
             return;
         };
@@ -120,7 +120,7 @@ impl Director {
     }
 
     /// Attaches the program for a configuration without VRRP: wherever real servers are reached.
-    pub fn attach_without_vrrp(&mut self, states: &BTreeMap<Ipv4Addr, NextHopState>) {
+    pub fn attach_without_vrrp(&mut self, states: &BTreeMap<IpAddr, NextHopState>) {
         let Some(dataplane) = &mut self.dataplane else {
             return;
         };

@@ -2,17 +2,14 @@
 //! Collects the state of a running agent from its rooms.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::process;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
 use crate::app::Agent;
-use crate::config::model::{
-    ForwardMethod, Protocol, RealServer, Scheduler, Tracked, VirtualServer, VrrpInstance,
-    VrrpVersion,
-};
+use crate::config::model::{RealServer, Tracked, VirtualServer, VrrpInstance, VrrpVersion};
 use crate::control::status as wire;
 use crate::dataplane::{ServerTraffic, Stats};
 use crate::health::{ServerHealth, ServerKey, Snapshot};
@@ -153,27 +150,20 @@ fn service(
     director: &crate::director::Director,
 ) -> wire::Service {
     let traffic = stats.services.iter().find(|s| s.service == vs.id);
-    let servers: BTreeMap<SocketAddrV4, &ServerTraffic> = traffic
+    let servers: BTreeMap<SocketAddr, &ServerTraffic> = traffic
         .map(|t| t.servers.iter().map(|s| (s.server, s)).collect())
         .unwrap_or_default();
     let counts = traffic.map(|t| t.counts).unwrap_or_default();
     wire::Service {
-        protocol: match vs.id.protocol {
-            Protocol::Tcp => "TCP",
-            Protocol::Udp => "UDP",
-        }
-        .to_owned(),
+        protocol: vs.id.protocol.to_string(),
         address: vs.id.addr,
         port: vs.id.port,
-        scheduler: match vs.scheduler {
-            Scheduler::Rr => "rr",
-            Scheduler::Wrr => "wrr",
-        }
-        .to_owned(),
-        method: match vs.method {
-            ForwardMethod::Dr => "DR",
-        }
-        .to_owned(),
+        scheduler: vs.scheduler.to_string(),
+        method: vs
+            .real_servers
+            .first()
+            .map(|rs| rs.method.to_string())
+            .unwrap_or_default(),
         conns: counts.conns,
         in_packets: counts.in_packets,
         in_bytes: counts.in_bytes,
@@ -209,7 +199,7 @@ fn real_server(
     let now = traffic.map(|traffic| traffic.conns).unwrap_or_default();
     let up = health.is_none_or(|health| health.up);
     wire::RealServer {
-        address: *rs.addr.ip(),
+        address: rs.addr.ip(),
         port: rs.addr.port(),
         weight: rs.weight,
         effective_weight: if up { rs.weight } else { 0 },

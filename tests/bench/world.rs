@@ -2,7 +2,7 @@
 //! The director that is measured: one TCP service with four real servers, everything counted.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -49,24 +49,21 @@ impl World {
         let mut plane = Dataplane::load(&LoadOptions { max_conns })?;
         plane.know_link("lo", INGRESS, DIRECTOR_MAC)?;
         let servers = (1..=SERVERS)
-            .map(|n| DesiredServer {
-                addr: SocketAddrV4::new(Ipv4Addr::new(10, 255, 0, n), VIP.port()),
-                weight: 1,
+            .map(|n| {
+                let addr = SocketAddr::from(([10, 255, 0, n], VIP.port()));
+                DesiredServer::new(addr, ForwardMethod::Dr, 1)
             })
             .collect();
-        let service = DesiredService {
-            id: ServiceId {
-                addr: *VIP.ip(),
-                port: VIP.port(),
-                protocol: Protocol::Tcp,
-            },
-            scheduler: Scheduler::Wrr,
-            method: ForwardMethod::Dr,
-            servers,
+        let id = ServiceId {
+            addr: IpAddr::V4(*VIP.ip()),
+            port: VIP.port(),
+            protocol: Protocol::Tcp,
         };
+        let service = DesiredService::new(id, Scheduler::Wrr, servers);
         let services = vec![service];
         plane.apply(&Desired { services }, Duration::ZERO)?;
         plane.route(|addr| {
+            let IpAddr::V4(addr) = addr else { return None };
             let [.., n] = addr.octets();
             Some(NextHopRow {
                 ifindex: INGRESS,

@@ -2,7 +2,7 @@
 //! The connection table: who is found again, who makes room, and what the agent reads of it.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use lb_agent::config::model::Protocol;
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use crate::frames::{Segment, udp};
 use crate::host::{self, HostTables};
-use crate::lab::{INGRESS, Lab, VIP, server};
+use crate::lab::{INGRESS, Lab, VIP, last_octet, server};
 
 /// Flow number `n`, whose client no other flow shares.
 fn frame(n: u32, flags: &'static str) -> Vec<u8> {
@@ -150,13 +150,13 @@ fn agent_lists_and_counts_the_connections() {
     let mut seen = BTreeSet::new();
     for conn in kernel.conns().unwrap() {
         assert_eq!(
-            (conn.virt, *conn.client.ip()),
-            (VIP, Ipv4Addr::new(192, 0, 2, 9))
+            (conn.virt, conn.client.ip()),
+            (VIP.into(), IpAddr::from([192, 0, 2, 9]))
         );
         let timeout = Duration::from_nanos(tcp_state::timeout_ns(conn.state));
         assert!(conn.remaining <= timeout && conn.remaining + Duration::from_secs(30) > timeout);
-        let n = conn.server.ip().octets()[3];
-        assert_eq!(conn.server, server(n));
+        let n = last_octet(conn.server.ip());
+        assert_eq!(conn.server, server(n).into());
         seen.insert((conn.client.port(), n, conn.state));
     }
     assert_eq!(seen, expected);

@@ -4,7 +4,7 @@
 //! agree.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use lb_agent::config::model::{ForwardMethod, Protocol, Scheduler, ServiceId};
@@ -37,9 +37,17 @@ pub(crate) fn server_mac(n: u8) -> [u8; 6] {
     [2, 0, 0, 0, 1, n]
 }
 
+/// The last number of an IPv4 address.
+pub(crate) fn last_octet(addr: IpAddr) -> u8 {
+    match addr {
+        IpAddr::V4(addr) => addr.octets()[3],
+        IpAddr::V6(_) => panic!("{addr} is not an address of this laboratory"),
+    }
+}
+
 pub(crate) fn service(protocol: Protocol) -> ServiceId {
     ServiceId {
-        addr: *VIP.ip(),
+        addr: IpAddr::V4(*VIP.ip()),
         port: VIP.port(),
         protocol,
     }
@@ -82,7 +90,7 @@ impl Lab {
 
     pub(crate) fn route_directly(&mut self) {
         self.route(|addr| {
-            let n = addr.octets()[3];
+            let n = last_octet(addr);
             Some(NextHopRow {
                 ifindex: INGRESS,
                 mac: Some(server_mac(n)),
@@ -117,17 +125,9 @@ impl Lab {
     pub(crate) fn add_servers(&mut self, protocol: Protocol, servers: &[(u8, u32)]) {
         let servers = servers
             .iter()
-            .map(|(n, weight)| DesiredServer {
-                addr: server(*n),
-                weight: *weight,
-            })
+            .map(|(n, weight)| DesiredServer::new(server(*n).into(), ForwardMethod::Dr, *weight))
             .collect();
-        let service = DesiredService {
-            id: service(protocol),
-            scheduler: Scheduler::Wrr,
-            method: ForwardMethod::Dr,
-            servers,
-        };
+        let service = DesiredService::new(service(protocol), Scheduler::Wrr, servers);
         self.wanted.services.push(service);
         self.apply(&self.wanted.clone());
     }
@@ -142,7 +142,7 @@ impl Lab {
         }
     }
 
-    pub(crate) fn route(&mut self, lookup: impl Fn(Ipv4Addr) -> Option<NextHopRow>) {
+    pub(crate) fn route(&mut self, lookup: impl Fn(IpAddr) -> Option<NextHopRow>) {
         for op in self.host_plan.route(&lookup) {
             self.host.perform(&op);
         }
@@ -200,7 +200,7 @@ impl Lab {
                     .get(&dest)
                     .copied()
                     .unwrap_or_default();
-                (server.ip().octets()[3], counts.into())
+                (last_octet(server.ip()), counts.into())
             })
             .collect();
         let service_counts: TrafficCounts = self
@@ -217,7 +217,7 @@ impl Lab {
             let servers: BTreeMap<_, _> = stats
                 .servers
                 .iter()
-                .map(|s| (s.server.ip().octets()[3], s.counts))
+                .map(|s| (last_octet(s.server.ip()), s.counts))
                 .collect();
             assert_eq!(
                 (stats.counts, servers),

@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use frames::{DIRECTOR_MAC, Segment, assert_direct_routed, ping, udp};
-use lab::{INGRESS, Lab, OTHER, OTHER_MAC, VIP, server_mac};
+use lab::{INGRESS, Lab, OTHER, OTHER_MAC, VIP, last_octet, server_mac};
 
 fn syn(port: u16) -> Vec<u8> {
     Segment::tcp(port, VIP, "S").frame()
@@ -131,7 +131,7 @@ fn datagrams_follow_their_flow_and_leave_a_removed_server_at_once() {
     lab.route(|addr| {
         Some(NextHopRow {
             ifindex: INGRESS,
-            mac: Some(server_mac(addr.octets()[3])),
+            mac: Some(server_mac(last_octet(addr))),
         })
     });
     assert_eq!(lab.forward(&udp(40000, VIP, b"c")), 3 - first);

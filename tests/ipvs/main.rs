@@ -10,7 +10,7 @@ mod host;
 mod events;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddrV4};
 use std::time::Duration;
 
 use etherparse::PacketBuilder;
@@ -76,21 +76,14 @@ fn director(record: usize, scheduler: Scheduler, weights: &[u32]) -> (HostTables
     });
     let servers = (1..)
         .zip(weights)
-        .map(|(n, weight)| DesiredServer {
-            addr: server(record, n),
-            weight: *weight,
-        })
+        .map(|(n, weight)| DesiredServer::new(server(record, n).into(), ForwardMethod::Dr, *weight))
         .collect();
-    let service = DesiredService {
-        id: ServiceId {
-            addr: *VIP.ip(),
-            port: VIP.port(),
-            protocol: Protocol::Tcp,
-        },
-        scheduler,
-        method: ForwardMethod::Dr,
-        servers,
+    let id = ServiceId {
+        addr: IpAddr::V4(*VIP.ip()),
+        port: VIP.port(),
+        protocol: Protocol::Tcp,
     };
+    let service = DesiredService::new(id, scheduler, servers);
     let mut plan = Plan::default();
     let ops = plan
         .apply(
@@ -101,6 +94,7 @@ fn director(record: usize, scheduler: Scheduler, weights: &[u32]) -> (HostTables
         )
         .unwrap();
     let hops = plan.route(|addr| {
+        let IpAddr::V4(addr) = addr else { return None };
         let mac = [2, 0, 0, 0, 1, addr.octets()[3]];
         Some(NextHopRow {
             ifindex: INGRESS,
@@ -166,7 +160,7 @@ fn replay(number: usize, scheduler: Scheduler, weights: &[u32]) -> (String, Vec<
     }
     let counts = counts(&tables);
     let service = ServiceId {
-        addr: *VIP.ip(),
+        addr: IpAddr::V4(*VIP.ip()),
         port: VIP.port(),
         protocol: Protocol::Tcp,
     };

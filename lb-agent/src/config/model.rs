@@ -4,10 +4,17 @@
 //! Written by `resolve`, read by every other room. Durations are exact; addresses are typed; a
 //! thing that keepalived would ignore is not here.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+mod service;
+
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::Serialize;
+
+pub use service::{
+    ForwardMethod, GueChecksum, Persistence, Protocol, RealServer, Scheduler, SchedulerFlags,
+    ServiceId, TcpCheck, Tunnel, VirtualServer,
+};
 
 /// A whole configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -35,6 +42,55 @@ pub struct Global {
     pub script_security: bool,
     /// `notify_fifo` and `vrrp_notify_fifo`: named pipes that are told of every change.
     pub notify_fifos: Vec<String>,
+    /// `lvs_timeouts`.
+    pub lvs_timeouts: Timeouts,
+    /// What holds for all connections of the data plane.
+    pub conns: ConnSettings,
+}
+
+/// `lvs_timeouts`: how long a silent connection is kept. Absent: the data plane's own time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Timeouts {
+    /// `tcp`: established.
+    pub tcp: Option<Duration>,
+    /// `tcpfin`: half closed.
+    pub tcp_fin: Option<Duration>,
+    /// `udp`.
+    pub udp: Option<Duration>,
+}
+
+/// How the data plane treats connections. IPVS: `sysctl net.ipv4.vs`, by the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ConnSettings {
+    /// `xlvs_connections`: how many the table has room for.
+    pub capacity: u32,
+    /// `expire_nodest_conn`: a connection whose real server was removed ends at its next packet;
+    /// otherwise its packets are dropped until the server is back.
+    pub expire_nodest_conn: bool,
+    /// `expire_quiescent_template`: persistence does not send new connections to a real server
+    /// of weight 0.
+    pub expire_quiescent_template: bool,
+    /// `sloppy_tcp`: any TCP packet opens a connection, not a SYN alone.
+    pub sloppy_tcp: bool,
+    /// `xlvs_watchdog`: the packet program stops forwarding when the agent was silent for so long.
+    pub watchdog: Option<Duration>,
+}
+
+impl ConnSettings {
+    /// Room for connections when the file names none.
+    pub const DEFAULT_CAPACITY: u32 = 1 << 20;
+}
+
+impl Default for ConnSettings {
+    fn default() -> Self {
+        Self {
+            capacity: Self::DEFAULT_CAPACITY,
+            expire_nodest_conn: false,
+            expire_quiescent_template: false,
+            sloppy_tcp: false,
+            watchdog: None,
+        }
+    }
 }
 
 impl Default for Global {
@@ -44,6 +100,8 @@ impl Default for Global {
             vrrp_mcast_group4: Ipv4Addr::new(224, 0, 0, 18),
             script_security: false,
             notify_fifos: Vec::new(),
+            lvs_timeouts: Timeouts::default(),
+            conns: ConnSettings::default(),
         }
     }
 }
@@ -228,101 +286,6 @@ pub struct VirtualAddress {
     pub scope: u8,
 }
 
-/// `protocol` of a virtual server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-/// `lb_algo`, as far as the data plane does it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scheduler {
-    /// Round robin.
-    Rr,
-    /// Weighted round robin.
-    Wrr,
-}
-
-/// `lb_kind`, as far as the data plane does it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum ForwardMethod {
-    /// Direct routing.
-    Dr,
-}
-
-/// Address, port and protocol of a virtual server: its identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub struct ServiceId {
-    /// Virtual address.
-    pub addr: Ipv4Addr,
-    /// Virtual port.
-    pub port: u16,
-    /// Protocol.
-    pub protocol: Protocol,
-}
-
-/// `virtual_server ADDR PORT { … }`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct VirtualServer {
-    /// Its identity.
-    pub id: ServiceId,
-    /// `lb_algo` / `lvs_sched`.
-    pub scheduler: Scheduler,
-    /// `lb_kind` / `lvs_method`.
-    pub method: ForwardMethod,
-    /// `persistence_timeout`: parsed; the data plane does not act on it yet (a diagnostic says so).
-    pub persistence_timeout: Option<Duration>,
-    /// `real_server` blocks in the order of the file.
-    pub real_servers: Vec<RealServer>,
-}
-
-/// `real_server ADDR PORT { … }`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RealServer {
-    /// Address and port. With DR the port is the service's.
-    pub addr: SocketAddrV4,
-    /// `weight`, 1 by default; 0 takes no new connection.
-    pub weight: u32,
-    /// `inhibit_on_failure`: a failed server gets weight 0 instead of being removed.
-    pub inhibit_on_failure: bool,
-    /// Its checks; all must pass. Without any it is always up.
-    pub checks: Vec<TcpCheck>,
-}
-
-/// `TCP_CHECK { … }`, every parameter resolved (a checker inherits from its real server, which
-/// inherits from its virtual server).
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TcpCheck {
-    /// `connect_ip` and `connect_port`; the real server's own by default.
-    pub target: SocketAddrV4,
-    /// `bindto` and `bind_port`: source of the probe.
-    pub source: Option<SocketAddrV4>,
-    /// `bind_if`: interface of the probe.
-    pub bind_if: Option<String>,
-    /// `connect_timeout`, 5 s by default.
-    pub connect_timeout: Duration,
-    /// `fwmark`: SO_MARK of the probe; 0 for none.
-    pub fwmark: u32,
-    /// `retry`: failures in a row that are forgiven, 1 by default.
-    pub retry: u32,
-    /// `delay_before_retry`, 1 s by default.
-    pub delay_before_retry: Duration,
-    /// `delay_loop`: pause between probes, 60 s by default.
-    pub delay_loop: Duration,
-    /// `warmup`: the first probe starts at a random moment within it; `delay_loop` by default.
-    pub warmup: Duration,
-    /// `alpha`: the server starts as down until the first probe succeeds.
-    pub alpha: bool,
-    /// `log_all_failures`: log forgiven failures too.
-    pub log_all_failures: bool,
-}
-
 impl Config {
     /// The scripts that an instance tracks, in the order of the file.
     pub fn tracked_scripts(&self) -> Vec<VrrpScript> {
@@ -344,15 +307,5 @@ impl VrrpInstance {
     /// Interface that `vip` goes to.
     pub fn device_of<'a>(&'a self, vip: &'a VirtualAddress) -> &'a str {
         vip.dev.as_deref().unwrap_or(&self.interface)
-    }
-}
-
-impl std::fmt::Display for ServiceId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let proto = match self.protocol {
-            Protocol::Tcp => "TCP",
-            Protocol::Udp => "UDP",
-        };
-        write!(f, "{proto} {}:{}", self.addr, self.port)
     }
 }

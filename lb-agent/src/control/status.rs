@@ -2,7 +2,7 @@
 //! The state of an agent as data: what `xlvs status --json` prints. Field names are a contract.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -119,7 +119,7 @@ pub struct Service {
     /// `TCP` or `UDP`.
     pub protocol: String,
     /// Virtual address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Virtual port.
     pub port: u16,
     /// Scheduler.
@@ -140,7 +140,7 @@ pub struct Service {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RealServer {
     /// Address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Port.
     pub port: u16,
     /// Configured weight.

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -85,11 +85,11 @@ pub struct Connection {
     /// TCP or UDP.
     pub protocol: Protocol,
     /// Client.
-    pub client: SocketAddrV4,
+    pub client: SocketAddr,
     /// Virtual address and port.
-    pub virt: SocketAddrV4,
+    pub virt: SocketAddr,
     /// Real server.
-    pub server: SocketAddrV4,
+    pub server: SocketAddr,
     /// `lb_common::tcp_state` code.
     pub state: u8,
     /// Time until it is forgotten unless a packet comes.
@@ -264,8 +264,8 @@ impl Drop for Conns {
 pub(super) fn describe(
     raw: RawConn,
     protocol: Protocol,
-    virt: Ipv4Addr,
-    server: SocketAddrV4,
+    virt: IpAddr,
+    server: SocketAddr,
 ) -> Connection {
     let RawConn {
         key,
@@ -274,11 +274,11 @@ pub(super) fn describe(
     } = raw;
     Connection {
         protocol,
-        client: SocketAddrV4::new(
-            Ipv4Addr::from(key.client.to_ne_bytes()),
+        client: SocketAddr::new(
+            Ipv4Addr::from(key.client.to_ne_bytes()).into(),
             u16::from_be(key.client_port),
         ),
-        virt: SocketAddrV4::new(virt, u16::from_be(key.virt_port)),
+        virt: SocketAddr::new(virt, u16::from_be(key.virt_port)),
         server,
         state: meta.state,
         remaining,

@@ -153,7 +153,7 @@ impl Dataplane {
     /// Brings the next hops of all servers to what `lookup` knows of each address.
     pub fn route(
         &mut self,
-        lookup: impl Fn(std::net::Ipv4Addr) -> Option<NextHopRow>,
+        lookup: impl Fn(std::net::IpAddr) -> Option<NextHopRow>,
     ) -> Result<(), DataplaneError> {
         let mut next = self.plan.clone();
         let ops = next.route(lookup);
@@ -248,7 +248,7 @@ impl Dataplane {
     pub fn next_hop(
         &self,
         service: crate::config::model::ServiceId,
-        server: std::net::SocketAddrV4,
+        server: std::net::SocketAddr,
     ) -> Option<Mac> {
         self.plan.next_hop(service, server)
     }

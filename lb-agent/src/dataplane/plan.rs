@@ -11,7 +11,7 @@
 //! `ip_vs_ctl.c`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lb_common::abi::{
@@ -22,7 +22,7 @@ use lb_common::sched::{Cursor, wrr};
 use lb_common::wire::{Mac, PROTO_TCP, PROTO_UDP};
 use thiserror::Error;
 
-use crate::config::model::{Protocol, Scheduler, ServiceId};
+use crate::config::model::{ForwardMethod, Protocol, Scheduler, ServiceId};
 use crate::health::{Desired, DesiredServer, DesiredService};
 
 /// How long a retired range of `MEMBERS` rests; a packet is through in microseconds.
@@ -74,6 +74,9 @@ pub enum PlanError {
     /// No contiguous room for a server list.
     #[error("no room for the server list of {0}: try again in a second")]
     NoMemberRange(ServiceId),
+    /// Something that the packet program does not do.
+    #[error("{0}: the packet program does not do {1}")]
+    NotDone(ServiceId, String),
 }
 
 /// What the maps hold.
@@ -90,7 +93,7 @@ pub struct Plan {
     ranges: Ranges,
 }
 
-type DestKey = (ServiceId, SocketAddrV4);
+type DestKey = (ServiceId, SocketAddr);
 
 #[derive(Clone, Debug)]
 struct ServiceState {
@@ -98,7 +101,7 @@ struct ServiceState {
     epoch: u16,
     scheduler: Scheduler,
     /// In scheduling order.
-    list: Vec<(SocketAddrV4, u32)>,
+    list: Vec<(SocketAddr, u32)>,
     first_member: u32,
 }
 
@@ -117,6 +120,7 @@ impl Plan {
             if service.servers.len() > MAX_SERVICE_DESTS as usize {
                 return Err(PlanError::TooManyServiceDests(service.id));
             }
+            check_done(service)?;
             self.put_service(service, now, &mut ops)?;
         }
         let stays: BTreeSet<_> = desired.services.iter().map(|service| service.id).collect();
@@ -133,10 +137,10 @@ impl Plan {
     }
 
     /// Plans the writing of next hops that differ from what the maps hold.
-    pub fn route(&mut self, lookup: impl Fn(Ipv4Addr) -> Option<NextHopRow>) -> Vec<Op> {
+    pub fn route(&mut self, lookup: impl Fn(IpAddr) -> Option<NextHopRow>) -> Vec<Op> {
         let mut ops = Vec::new();
         for ((_, server), dest) in &mut self.dests {
-            let hop = lookup(*server.ip());
+            let hop = lookup(server.ip());
             let next_hop = match hop.and_then(|hop| hop.mac) {
                 Some(mac) => NextHop {
                     mac: Mac::new(mac),
@@ -166,7 +170,7 @@ impl Plan {
     }
 
     /// Real servers of a service that have a row, also removed ones, and their ids.
-    pub fn servers(&self, service: ServiceId) -> impl Iterator<Item = (SocketAddrV4, u32)> {
+    pub fn servers(&self, service: ServiceId) -> impl Iterator<Item = (SocketAddr, u32)> {
         self.dests
             .iter()
             .filter(move |((of, _), _)| *of == service)
@@ -174,7 +178,7 @@ impl Plan {
     }
 
     /// Whose connections point to a row of `DESTS` in its present generation (low bits).
-    pub fn owners(&self) -> BTreeMap<(u16, u16), (ServiceId, SocketAddrV4)> {
+    pub fn owners(&self) -> BTreeMap<(u16, u16), (ServiceId, SocketAddr)> {
         let owner = |(key, dest): (&DestKey, &DestState)| {
             ((dest.id as u16, dest.row.generation as u16), *key)
         };
@@ -182,13 +186,13 @@ impl Plan {
     }
 
     /// The same number by service and server, for one of them.
-    pub fn dest_generation(&self, service: ServiceId, server: SocketAddrV4) -> Option<u16> {
+    pub fn dest_generation(&self, service: ServiceId, server: SocketAddr) -> Option<u16> {
         let dest = self.dests.get(&(service, server))?;
         Some(dest.row.generation as u16)
     }
 
     /// MAC that a server's frames go to.
-    pub fn next_hop(&self, service: ServiceId, server: SocketAddrV4) -> Option<Mac> {
+    pub fn next_hop(&self, service: ServiceId, server: SocketAddr) -> Option<Mac> {
         let next_hop = self.dests.get(&(service, server))?.row.next_hop;
         (next_hop.resolved != 0).then_some(next_hop.mac)
     }
@@ -253,7 +257,7 @@ impl Plan {
                 epoch,
                 scheduler: match wanted.scheduler {
                     Scheduler::Rr => SCHED_RR,
-                    Scheduler::Wrr => SCHED_WRR,
+                    _ => SCHED_WRR,
                 },
                 zero: 0,
                 reserved: 0,
@@ -315,14 +319,14 @@ impl Plan {
         self.next_generation = self.next_generation.wrapping_add(1);
         let row = Dest {
             next_hop: NextHop::default(),
-            addr: key.1.ip().octets(),
+            addr: octets(key.1.ip()),
             port: key.1.port().to_be_bytes(),
             method: METHOD_DIRECT,
             flags: DEST_PRESENT,
             generation: self.next_generation,
             ifindex: 0,
             service,
-            virt: u32::from_ne_bytes(key.0.addr.octets()),
+            virt: u32::from_ne_bytes(octets(key.0.addr)),
         };
         ops.push(Op::ZeroDestTraffic { id });
         ops.push(Op::PutDest { id, row });
@@ -368,7 +372,7 @@ impl Plan {
 }
 
 /// The list after a change: those that stay keep their place, new ones go to the head one by one.
-fn new_list(old: &[(SocketAddrV4, u32)], wanted: &[DesiredServer]) -> Vec<(SocketAddrV4, u32)> {
+fn new_list(old: &[(SocketAddr, u32)], wanted: &[DesiredServer]) -> Vec<(SocketAddr, u32)> {
     let weights: BTreeMap<_, _> = wanted
         .iter()
         .map(|server| (server.addr, server.weight))
@@ -385,14 +389,41 @@ fn new_list(old: &[(SocketAddrV4, u32)], wanted: &[DesiredServer]) -> Vec<(Socke
     new.chain(staying).collect()
 }
 
+/// What the packet program does: IPv4, TCP and UDP, DR, rr and wrr.
+fn check_done(service: &DesiredService) -> Result<(), PlanError> {
+    let refuse = |what: String| Err(PlanError::NotDone(service.id, what));
+    if service.id.addr.is_ipv6() || service.servers.iter().any(|s| s.addr.is_ipv6()) {
+        return refuse("IPv6".into());
+    }
+    if service.id.protocol == Protocol::Sctp || service.id.port == 0 {
+        return refuse("such a service".into());
+    }
+    if !matches!(service.scheduler, Scheduler::Rr | Scheduler::Wrr) {
+        return refuse(format!("the scheduler {}", service.scheduler));
+    }
+    let other = |s: &&DesiredServer| s.method != ForwardMethod::Dr;
+    match service.servers.iter().find(other) {
+        Some(server) => refuse(format!("forwarding by {}", server.method)),
+        None => Ok(()),
+    }
+}
+
+/// An IPv4 address as it stands in a packet; others were refused.
+fn octets(addr: IpAddr) -> [u8; 4] {
+    match addr {
+        IpAddr::V4(addr) => addr.octets(),
+        IpAddr::V6(_) => [0; 4],
+    }
+}
+
 /// A service's key as it stands in the packet.
 fn key(id: ServiceId) -> ServiceKey {
     ServiceKey {
-        addr: id.addr.octets(),
+        addr: octets(id.addr),
         port: id.port.to_be_bytes(),
         proto: match id.protocol {
             Protocol::Tcp => PROTO_TCP,
-            Protocol::Udp => PROTO_UDP,
+            _ => PROTO_UDP,
         },
         zero: 0,
     }

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::model::ForwardMethod;
 
 /// The maps, as collections.
 #[derive(Default)]
@@ -42,7 +41,7 @@ impl Maps {
     }
 
     /// What a packet to `service` sees: servers with weights in scheduling order.
-    fn view(&self, id: ServiceId) -> Option<Vec<(SocketAddrV4, u32)>> {
+    fn view(&self, id: ServiceId) -> Option<Vec<(SocketAddr, u32)>> {
         let row = self.services.get(&key(id))?;
         Some(
             (row.first_member..row.first_member + row.members)
@@ -56,7 +55,10 @@ impl Maps {
                     );
                     assert_eq!(dest.service, row.id);
                     (
-                        SocketAddrV4::new(dest.addr.into(), u16::from_be_bytes(dest.port)),
+                        SocketAddr::new(
+                            std::net::Ipv4Addr::from(dest.addr).into(),
+                            u16::from_be_bytes(dest.port),
+                        ),
                         member.weight,
                     )
                 })
@@ -67,29 +69,22 @@ impl Maps {
 
 fn service(n: u8) -> ServiceId {
     ServiceId {
-        addr: Ipv4Addr::new(10, 0, 0, n),
+        addr: IpAddr::from([10, 0, 0, n]),
         port: 80,
         protocol: Protocol::Tcp,
     }
 }
 
-fn server(n: u8) -> SocketAddrV4 {
-    SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, n), 80)
+fn server(n: u8) -> SocketAddr {
+    SocketAddr::from(([10, 1, 0, n], 80))
 }
 
-fn desired_service(
-    n: u8,
-    servers: impl IntoIterator<Item = (SocketAddrV4, u32)>,
-) -> DesiredService {
-    DesiredService {
-        id: service(n),
-        scheduler: Scheduler::Wrr,
-        method: ForwardMethod::Dr,
-        servers: servers
-            .into_iter()
-            .map(|(addr, weight)| DesiredServer { addr, weight })
-            .collect(),
-    }
+fn desired_service(n: u8, servers: impl IntoIterator<Item = (SocketAddr, u32)>) -> DesiredService {
+    let servers = servers
+        .into_iter()
+        .map(|(addr, weight)| DesiredServer::new(addr, ForwardMethod::Dr, weight))
+        .collect();
+    DesiredService::new(service(n), Scheduler::Wrr, servers)
 }
 
 fn wanted(services: &[(u8, &[(u8, u32)])]) -> Desired {
@@ -163,7 +158,7 @@ fn next_hops_are_written_once() {
         ifindex: 7,
         mac: Some([2, 0, 0, 0, 0, 1]),
     };
-    let known = |addr: Ipv4Addr| (addr == *server(1).ip()).then_some(hop);
+    let known = |addr: IpAddr| (addr == server(1).ip()).then_some(hop);
     assert_eq!(plan.route(known).len(), 1);
     assert_eq!(plan.route(known), []);
     assert_eq!(
@@ -177,8 +172,12 @@ fn next_hops_are_written_once() {
 #[test]
 fn limits_are_named() {
     let mut plan = Plan::default();
-    let servers = (0..=MAX_SERVICE_DESTS)
-        .map(|n| (SocketAddrV4::new(Ipv4Addr::from(0x0a01_0000 + n), 80), 1));
+    let servers = (0..=MAX_SERVICE_DESTS).map(|n| {
+        (
+            SocketAddr::new(std::net::Ipv4Addr::from(0x0a01_0000 + n).into(), 80),
+            1,
+        )
+    });
     let want = Desired {
         services: vec![desired_service(1, servers)],
     };

@@ -2,7 +2,7 @@
 //! Counters of the program, by the names that users know.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use lb_common::abi::Traffic;
 use lb_common::verdict::Verdict;
@@ -39,7 +39,7 @@ impl From<Traffic> for TrafficCounts {
 #[derive(Clone, Copy, Debug)]
 pub struct ServerTraffic {
     /// The server.
-    pub server: SocketAddrV4,
+    pub server: SocketAddr,
     /// Its counters.
     pub counts: TrafficCounts,
     /// Its connections.

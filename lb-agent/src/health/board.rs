@@ -8,7 +8,7 @@
 //! events in order to a snapshot arrives at the next snapshot. Pure. Called by `runner`.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -24,7 +24,7 @@ pub struct ServerKey {
     /// The virtual server.
     pub service: ServiceId,
     /// The real server.
-    pub server: SocketAddrV4,
+    pub server: SocketAddr,
 }
 
 /// A real server went up or down.
@@ -33,7 +33,7 @@ pub struct RealServerEvent {
     /// The virtual server.
     pub service: ServiceId,
     /// The real server.
-    pub server: SocketAddrV4,
+    pub server: SocketAddr,
     /// Its new state.
     pub up: bool,
     /// Why, for people: `TCP_CHECK to 10.0.0.1:80: connection refused`.
@@ -71,7 +71,7 @@ pub struct CheckHealth {
 
 impl Snapshot {
     /// Whether a server is up. One that is not in the snapshot has no check that failed.
-    pub fn is_up(&self, service: ServiceId, server: SocketAddrV4) -> bool {
+    pub fn is_up(&self, service: ServiceId, server: SocketAddr) -> bool {
         self.servers
             .get(&ServerKey { service, server })
             .is_none_or(|health| health.up)

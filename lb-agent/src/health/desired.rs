@@ -8,12 +8,14 @@
 //! line. Pure. Called by the agent whenever either input changed; read by `dataplane::plan`.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use serde::Serialize;
 
 use super::board::Snapshot;
-use crate::config::model::{ForwardMethod, RealServer, Scheduler, ServiceId, VirtualServer};
+use crate::config::model::{
+    ForwardMethod, Persistence, RealServer, Scheduler, SchedulerFlags, ServiceId, VirtualServer,
+};
 
 /// All services.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -29,8 +31,12 @@ pub struct DesiredService {
     pub id: ServiceId,
     /// `lb_algo`.
     pub scheduler: Scheduler,
-    /// `lb_kind`.
-    pub method: ForwardMethod,
+    /// `sh-port`, `mh-fallback` and so on.
+    pub flags: SchedulerFlags,
+    /// `persistence_timeout` and `persistence_granularity`.
+    pub persistence: Option<Persistence>,
+    /// `ops`: each packet is scheduled for itself.
+    pub one_packet: bool,
     /// Its servers in the order of the file.
     pub servers: Vec<DesiredServer>,
 }
@@ -39,40 +45,81 @@ pub struct DesiredService {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DesiredServer {
     /// Address and port.
-    pub addr: SocketAddrV4,
+    pub addr: SocketAddr,
+    /// `lb_kind` / `lvs_method`.
+    pub method: ForwardMethod,
     /// Weight in effect; 0 keeps its connections and takes no new one.
     pub weight: u32,
+    /// `uthreshold`; 0 for no limit.
+    pub upper_threshold: u32,
+    /// `lthreshold`; 0 for three quarters of the upper one.
+    pub lower_threshold: u32,
+}
+
+impl DesiredService {
+    /// A service without flags, persistence and one-packet scheduling.
+    pub fn new(id: ServiceId, scheduler: Scheduler, servers: Vec<DesiredServer>) -> Self {
+        Self {
+            id,
+            scheduler,
+            flags: SchedulerFlags::default(),
+            persistence: None,
+            one_packet: false,
+            servers,
+        }
+    }
+}
+
+impl DesiredServer {
+    /// A server without thresholds.
+    pub fn new(addr: SocketAddr, method: ForwardMethod, weight: u32) -> Self {
+        Self {
+            addr,
+            method,
+            weight,
+            upper_threshold: 0,
+            lower_threshold: 0,
+        }
+    }
 }
 
 /// Folds configuration and health into what the data plane should hold.
 ///
 /// A failed server is left out, or has weight 0 with `inhibit_on_failure`. Of services, and of
-/// servers in a service, with the same identity the first counts.
+/// servers in a service, with the same identity the first counts. Each address of a group is a
+/// service.
 pub fn desired(virtual_servers: &[VirtualServer], health: &Snapshot) -> Desired {
     let mut seen = BTreeSet::new();
     Desired {
         services: virtual_servers
             .iter()
-            .filter(|vs| seen.insert(vs.id))
-            .map(|vs| DesiredService {
-                id: vs.id,
+            .flat_map(|vs| vs.ids().map(move |id| (vs, id)))
+            .filter(|(_, id)| seen.insert(*id))
+            .map(|(vs, id)| DesiredService {
+                id,
                 scheduler: vs.scheduler,
-                method: vs.method,
-                servers: servers_of(vs, health),
+                flags: vs.flags,
+                persistence: vs.persistence,
+                one_packet: vs.one_packet,
+                servers: servers_of(vs, id, health),
             })
             .collect(),
     }
 }
 
-fn servers_of(vs: &VirtualServer, health: &Snapshot) -> Vec<DesiredServer> {
+/// The servers of one of the services of `vs`, which share their health.
+fn servers_of(vs: &VirtualServer, id: ServiceId, health: &Snapshot) -> Vec<DesiredServer> {
     let mut seen = BTreeSet::new();
     vs.real_servers
         .iter()
-        .filter(|rs| seen.insert(rs.addr))
+        .filter(|rs| seen.insert(rs.addr_for(id)))
         .filter_map(|rs| {
             effective_weight(rs, health.is_up(vs.id, rs.addr)).map(|weight| DesiredServer {
-                addr: rs.addr,
+                addr: rs.addr_for(id),
+                method: rs.method,
                 weight,
+                upper_threshold: rs.upper_threshold,
+                lower_threshold: rs.lower_threshold,
             })
         })
         .collect()

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Virtual servers, real servers and checks for this room's tests, with keepalived's defaults.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::config::model::{
-    ForwardMethod, Protocol, RealServer, Scheduler, ServiceId, TcpCheck, VirtualServer,
+    ForwardMethod, Protocol, RealServer, Scheduler, SchedulerFlags, ServiceId, TcpCheck,
+    VirtualServer,
 };
 
-pub(crate) fn check(target: SocketAddrV4) -> TcpCheck {
+pub(crate) fn check(target: SocketAddr) -> TcpCheck {
     TcpCheck {
         target,
         source: None,
@@ -24,10 +25,13 @@ pub(crate) fn check(target: SocketAddrV4) -> TcpCheck {
     }
 }
 
-pub(crate) fn real_server(addr: SocketAddrV4) -> RealServer {
+pub(crate) fn real_server(addr: SocketAddr) -> RealServer {
     RealServer {
         addr,
+        method: ForwardMethod::Dr,
         weight: 1,
+        upper_threshold: 0,
+        lower_threshold: 0,
         inhibit_on_failure: false,
         checks: vec![check(addr)],
     }
@@ -35,7 +39,7 @@ pub(crate) fn real_server(addr: SocketAddrV4) -> RealServer {
 
 pub(crate) fn service(n: u8) -> ServiceId {
     ServiceId {
-        addr: Ipv4Addr::new(198, 51, 100, n),
+        addr: IpAddr::from([198, 51, 100, n]),
         port: 80,
         protocol: Protocol::Tcp,
     }
@@ -44,13 +48,15 @@ pub(crate) fn service(n: u8) -> ServiceId {
 pub(crate) fn virtual_server(n: u8, real_servers: Vec<RealServer>) -> VirtualServer {
     VirtualServer {
         id: service(n),
+        also: Vec::new(),
         scheduler: Scheduler::Rr,
-        method: ForwardMethod::Dr,
-        persistence_timeout: None,
+        flags: SchedulerFlags::default(),
+        persistence: None,
+        one_packet: false,
         real_servers,
     }
 }
 
-pub(crate) fn server(n: u8) -> SocketAddrV4 {
-    SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, n), 80)
+pub(crate) fn server(n: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, n], 80))
 }

@@ -222,22 +222,20 @@ mod tests {
     use super::super::fixture::{real_server, service, virtual_server};
     use super::*;
     use crate::config::model::RealServer;
-    use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+    use std::net::SocketAddr;
     use tokio::net::TcpListener;
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-    async fn listen(addr: SocketAddrV4) -> (TcpListener, SocketAddrV4) {
+    async fn listen(addr: SocketAddr) -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind(addr).await.unwrap();
-        let SocketAddr::V4(addr) = listener.local_addr().unwrap() else {
-            panic!("an IPv4 listener has an IPv4 address");
-        };
+        let addr = listener.local_addr().unwrap();
         (listener, addr)
     }
 
     /// A listener on an address of its own: each test has one, so that a port that a test gives up
     /// and takes again is not given to another.
-    async fn server(n: u8) -> (TcpListener, SocketAddrV4) {
-        listen(SocketAddrV4::new(Ipv4Addr::new(127, 8, 0, n), 0)).await
+    async fn server(n: u8) -> (TcpListener, SocketAddr) {
+        listen(SocketAddr::from(([127, 8, 0, n], 0))).await
     }
 
     fn start(config: &[VirtualServer]) -> (Runner, UnboundedReceiver<RealServerEvent>) {
@@ -261,7 +259,7 @@ mod tests {
     ///
     /// Most of these tests run by the real clock: a paused one jumps to `connect_timeout` while
     /// the kernel still works on a handshake.
-    fn eager(addr: SocketAddrV4) -> RealServer {
+    fn eager(addr: SocketAddr) -> RealServer {
         let mut rs = real_server(addr);
         for check in &mut rs.checks {
             check.delay_loop = Duration::from_millis(20);

@@ -17,7 +17,7 @@
 //! seconds and the next probes could not be made; such a probe ends with RST, which frees it.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4, TcpStream as StdTcpStream};
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -76,7 +76,7 @@ pub enum ProbeError {
     #[error("cannot bind the probe to {source_addr}: {}", .cause.desc())]
     Bind {
         /// The address.
-        source_addr: SocketAddrV4,
+        source_addr: SocketAddr,
         /// What the kernel said.
         cause: Errno,
     },
@@ -105,7 +105,7 @@ pub async fn probe(check: &TcpCheck) -> TcpOutcome {
 /// A socket set up as the check says, with its connection under way.
 fn open(check: &TcpCheck) -> Result<TcpStream, TcpOutcome> {
     let socket = set_up(check)?;
-    match socket.connect(&SocketAddr::V4(check.target).into()) {
+    match socket.connect(&check.target.into()) {
         Ok(()) => {}
         Err(e) => match errno_of(&e) {
             Errno::EINPROGRESS => {}
@@ -121,8 +121,12 @@ fn open(check: &TcpCheck) -> Result<TcpStream, TcpOutcome> {
 
 fn set_up(check: &TcpCheck) -> Result<Socket, ProbeError> {
     let socket_error = |e: io::Error| ProbeError::Socket(errno_of(&e));
-    let socket =
-        Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).map_err(socket_error)?;
+    let socket = Socket::new(
+        Domain::for_address(check.target),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )
+    .map_err(socket_error)?;
     socket.set_nonblocking(true).map_err(socket_error)?;
     if check.fwmark != 0 {
         socket
@@ -147,12 +151,10 @@ fn set_up(check: &TcpCheck) -> Result<Socket, ProbeError> {
                 .set_linger(Some(Duration::ZERO))
                 .map_err(socket_error)?;
         }
-        socket
-            .bind(&SocketAddr::V4(source).into())
-            .map_err(|e| ProbeError::Bind {
-                source_addr: source,
-                cause: errno_of(&e),
-            })?;
+        socket.bind(&source.into()).map_err(|e| ProbeError::Bind {
+            source_addr: source,
+            cause: errno_of(&e),
+        })?;
     }
     Ok(socket)
 }
@@ -214,11 +216,9 @@ mod tests {
     use std::io::Read;
     use std::net::{Ipv4Addr, TcpListener};
 
-    fn listener() -> (TcpListener, SocketAddrV4) {
+    fn listener() -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let SocketAddr::V4(addr) = listener.local_addr().unwrap() else {
-            panic!("an IPv4 listener has an IPv4 address");
-        };
+        let addr = listener.local_addr().unwrap();
         (listener, addr)
     }
 
@@ -243,7 +243,7 @@ mod tests {
             .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
             .unwrap();
         socket.listen(0).unwrap();
-        let addr = socket.local_addr().unwrap().as_socket_ipv4().unwrap();
+        let addr = socket.local_addr().unwrap().as_socket().unwrap();
         let _first = StdTcpStream::connect(addr).unwrap();
         let mut silent = check(addr);
         silent.connect_timeout = Duration::from_millis(100);
@@ -277,7 +277,7 @@ mod tests {
     async fn address_that_is_not_ours_cannot_be_bound() {
         let (_listener, addr) = listener();
         let mut bound = check(addr);
-        bound.source = Some(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 0));
+        bound.source = Some(SocketAddr::from(([192, 0, 2, 1], 0)));
         let outcome = probe(&bound).await;
         assert!(matches!(
             outcome,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One entry of the kernel's neighbour (ARP) table: reading it, and making the kernel fill it.
+//! One entry of the kernel's neighbour table (ARP, and IPv6's neighbour discovery): reading it, and making the kernel fill it.
 //!
-//! Comes in: an interface and an IPv4 address on its link. Goes out: an [`Entry`].
+//! Comes in: an interface and an address on its link. Goes out: an [`Entry`].
 //!
 //! How the kernel is made to ask. RTM_NEWNEIGH with NTF_USE (`ip neigh replace … use`) does what
-//! the sending of a packet does: it starts ARP for an entry that is missing or has failed, without
+//! the sending of a packet does: it starts the asking for an entry that is missing or has failed, without
 //! a datagram that a server would have to refuse. For an entry that only grew old, NTF_USE waits
 //! five seconds (`delay_first_probe_time`) in hope of a hint; the state NUD_PROBE asks at once, by
 //! unicast. Not used: NTF_EXT_MANAGED, by which the kernel keeps an entry alive itself; it asks
@@ -15,7 +15,7 @@
 //!
 //! Called by `nexthop`.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use futures_util::StreamExt;
 use nix::errno::Errno;
@@ -60,7 +60,7 @@ pub struct Entry {
 pub async fn entry(
     handle: &Handle,
     ifindex: u32,
-    addr: Ipv4Addr,
+    addr: IpAddr,
 ) -> Result<Option<Entry>, NetlinkError> {
     let request = RouteNetlinkMessage::GetNeighbour(message(ifindex, addr));
     match ask(handle, request, NLM_F_REQUEST).await {
@@ -81,7 +81,7 @@ pub async fn entry(
 /// Makes the kernel ask for the address of an entry that is missing or failed: NTF_USE.
 ///
 /// Not for a PERMANENT entry: the kernel would make an ordinary one of it.
-pub async fn resolve(handle: &Handle, ifindex: u32, addr: Ipv4Addr) -> Result<(), NetlinkError> {
+pub async fn resolve(handle: &Handle, ifindex: u32, addr: IpAddr) -> Result<(), NetlinkError> {
     let mut request = message(ifindex, addr);
     request.header.flags = NeighbourFlags::Use;
     let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
@@ -93,7 +93,7 @@ pub async fn resolve(handle: &Handle, ifindex: u32, addr: Ipv4Addr) -> Result<()
 
 /// Makes the kernel ask at once whether an entry that has an address is still right: NUD_PROBE.
 /// The entry keeps its address meanwhile, and fails if nobody answers.
-pub async fn verify(handle: &Handle, ifindex: u32, addr: Ipv4Addr) -> Result<(), NetlinkError> {
+pub async fn verify(handle: &Handle, ifindex: u32, addr: IpAddr) -> Result<(), NetlinkError> {
     let mut request = message(ifindex, addr);
     request.header.state = NeighbourState::Probe;
     let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_REPLACE;
@@ -103,15 +103,17 @@ pub async fn verify(handle: &Handle, ifindex: u32, addr: Ipv4Addr) -> Result<(),
         .map_err(|e| NetlinkError::request(format!("verify the neighbour {addr}"), &e))
 }
 
-fn message(ifindex: u32, addr: Ipv4Addr) -> NeighbourMessage {
+fn message(ifindex: u32, addr: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
-    message.header.family = AddressFamily::Inet;
+    let (family, destination) = match addr {
+        IpAddr::V4(addr) => (AddressFamily::Inet, NeighbourAddress::Inet(addr)),
+        IpAddr::V6(addr) => (AddressFamily::Inet6, NeighbourAddress::Inet6(addr)),
+    };
+    message.header.family = family;
     message.header.ifindex = ifindex;
     message
         .attributes
-        .push(NeighbourAttribute::Destination(NeighbourAddress::Inet(
-            addr,
-        )));
+        .push(NeighbourAttribute::Destination(destination));
     message
 }
 

@@ -25,7 +25,7 @@ mod netns_tests;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -41,7 +41,7 @@ pub struct NextHopState {
     /// Our MAC address on it; none if it has none (a tunnel).
     pub link_mac: Option<[u8; 6]>,
     /// The router, if the address is behind one.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// MAC address of the router or of the address itself; none while unknown.
     pub mac: Option<[u8; 6]>,
     /// The address is our own.
@@ -49,14 +49,14 @@ pub struct NextHopState {
 }
 
 /// New states of the addresses that changed.
-pub type Changes = BTreeMap<Ipv4Addr, NextHopState>;
+pub type Changes = BTreeMap<IpAddr, NextHopState>;
 
 /// Follows the next hops towards a set of addresses.
 pub struct NextHops {
     commands: UnboundedSender<Command>,
     changes: UnboundedReceiver<Changes>,
-    targets: BTreeSet<Ipv4Addr>,
-    states: BTreeMap<Ipv4Addr, NextHopState>,
+    targets: BTreeSet<IpAddr>,
+    states: BTreeMap<IpAddr, NextHopState>,
     follower: JoinHandle<()>,
 }
 
@@ -83,7 +83,7 @@ impl NextHops {
     }
 
     /// Follows these addresses and no others. Each new one makes a change once it was looked up.
-    pub fn set_targets(&mut self, targets: Vec<Ipv4Addr>) {
+    pub fn set_targets(&mut self, targets: Vec<IpAddr>) {
         self.targets = targets.into_iter().collect();
         self.states.retain(|addr, _| self.targets.contains(addr));
         self.send(Command::SetTargets(self.targets.clone()));
@@ -91,7 +91,7 @@ impl NextHops {
 
     /// Asks at once whether the next hop of `addr` still has its MAC address, as when its health
     /// check fails.
-    pub fn suspect(&self, addr: Ipv4Addr) {
+    pub fn suspect(&self, addr: IpAddr) {
         self.send(Command::Suspect(addr));
     }
 
@@ -121,7 +121,7 @@ impl NextHops {
     }
 
     /// The states as [`NextHops::changed`] told of them.
-    pub fn states(&self) -> &BTreeMap<Ipv4Addr, NextHopState> {
+    pub fn states(&self) -> &BTreeMap<IpAddr, NextHopState> {
         &self.states
     }
 }

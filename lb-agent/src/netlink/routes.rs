@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which way the kernel would send a packet.
 //!
-//! Comes in: an IPv4 address. Goes out: a [`Route`], as `ip route get` finds it. Rules, several
+//! Comes in: an address. Goes out: a [`Route`], as `ip route get` finds it. Rules, several
 //! tables and several next hops are the kernel's business: its answer is one way.
 //!
 //! Called by `nexthop`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::StreamExt;
 use nix::errno::Errno;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia,
+};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
 use super::watch::NetlinkError;
@@ -27,19 +29,25 @@ pub enum Route {
     Via {
         /// The interface.
         ifindex: u32,
-        /// The router; none if the address is on the link itself.
-        gateway: Option<Ipv4Addr>,
+        /// The router; none if the address is on the link itself. That of an IPv4 route may have
+        /// an IPv6 address.
+        gateway: Option<IpAddr>,
     },
     /// No way: no route, an unreachable, prohibit or blackhole route, or one of a kind that leads
-    /// to no IPv4 neighbour (broadcast, multicast, an IPv6 router).
+    /// to no neighbour (broadcast, multicast).
     Unreachable,
 }
 
 /// Asks the kernel for the way to `addr`: RTM_GETROUTE.
-pub async fn lookup(handle: &Handle, addr: Ipv4Addr) -> Result<Route, NetlinkError> {
-    let request = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(addr, 32)
-        .build();
+pub async fn lookup(handle: &Handle, addr: IpAddr) -> Result<Route, NetlinkError> {
+    let request = match addr {
+        IpAddr::V4(addr) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(addr, 32)
+            .build(),
+        IpAddr::V6(addr) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(addr, 128)
+            .build(),
+    };
     let mut answers = std::pin::pin!(handle.route().get(request).execute());
     match answers.next().await {
         Some(Ok(message)) => Ok(route_of(&message)),
@@ -63,7 +71,9 @@ fn route_of(message: &RouteMessage) -> Route {
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(ifindex) => oif = Some(*ifindex),
-            RouteAttribute::Gateway(RouteAddress::Inet(addr)) => gateway = Some(*addr),
+            RouteAttribute::Gateway(RouteAddress::Inet(addr)) => gateway = Some(IpAddr::V4(*addr)),
+            RouteAttribute::Gateway(RouteAddress::Inet6(addr))
+            | RouteAttribute::Via(RouteVia::Inet6(addr)) => gateway = Some(IpAddr::V6(*addr)),
             RouteAttribute::Via(_) => return Route::Unreachable,
             _ => {}
         }

@@ -11,7 +11,7 @@
 //! network namespace of the thread that opens them.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::Pin;
 
 use futures_util::{FutureExt, Stream, StreamExt};
@@ -90,8 +90,13 @@ impl Topic {
     fn groups(self) -> &'static [MulticastGroup] {
         match self {
             Topic::Links => &[MulticastGroup::Link],
-            Topic::Addresses => &[MulticastGroup::Ipv4Ifaddr],
-            Topic::Routes => &[MulticastGroup::Ipv4Route, MulticastGroup::Ipv4Rule],
+            Topic::Addresses => &[MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr],
+            Topic::Routes => &[
+                MulticastGroup::Ipv4Route,
+                MulticastGroup::Ipv4Rule,
+                MulticastGroup::Ipv6Route,
+                MulticastGroup::Ipv6Rule,
+            ],
             Topic::Neighbours => &[MulticastGroup::Neigh],
         }
     }
@@ -102,11 +107,11 @@ impl Topic {
 pub enum Event {
     /// A link is new, changed or gone.
     Link(LinkEvent),
-    /// An own IPv4 address is new, changed or gone.
+    /// An own address is new, changed or gone.
     Address(AddressEvent),
-    /// An IPv4 route or rule is new, changed or gone.
+    /// A route or rule is new, changed or gone.
     Route(RouteEvent),
-    /// An IPv4 neighbour entry is new, changed or gone.
+    /// A neighbour entry is new, changed or gone.
     Neighbour(NeighbourEvent),
     /// Events were lost: ask for the state again.
     Overrun,
@@ -129,13 +134,13 @@ pub struct LinkEvent {
     pub mac: Option<[u8; 6]>,
 }
 
-/// An own IPv4 address as the kernel tells of it.
+/// An own address as the kernel tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressEvent {
     /// Its interface.
     pub ifindex: u32,
     /// The address.
-    pub addr: Ipv4Addr,
+    pub addr: IpAddr,
     /// Prefix length.
     pub prefix_len: u8,
     /// False if the address is gone.
@@ -146,7 +151,7 @@ pub struct AddressEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteEvent {
     /// Its prefix and prefix length; none for a rule, which may concern any destination.
-    pub prefix: Option<(Ipv4Addr, u8)>,
+    pub prefix: Option<(IpAddr, u8)>,
 }
 
 /// A neighbour entry changed. The entry itself is read anew by `neigh::entry`, so that events that
@@ -156,17 +161,24 @@ pub struct NeighbourEvent {
     /// Its interface.
     pub ifindex: u32,
     /// The neighbour's address.
-    pub addr: Ipv4Addr,
+    pub addr: IpAddr,
 }
 
 impl RouteEvent {
     /// Whether the way to `addr` may have changed.
-    pub fn concerns(&self, addr: Ipv4Addr) -> bool {
-        self.prefix.is_none_or(|(prefix, len)| {
-            let host_bits = 32u32.saturating_sub(u32::from(len));
-            let differs = prefix.to_bits() ^ addr.to_bits();
-            differs.checked_shr(host_bits).unwrap_or(0) == 0
-        })
+    pub fn concerns(&self, addr: IpAddr) -> bool {
+        let Some((prefix, len)) = self.prefix else {
+            return true;
+        };
+        let (differs, bits) = match (prefix, addr) {
+            (IpAddr::V4(prefix), IpAddr::V4(addr)) => {
+                (u128::from(prefix.to_bits() ^ addr.to_bits()), 32)
+            }
+            (IpAddr::V6(prefix), IpAddr::V6(addr)) => (prefix.to_bits() ^ addr.to_bits(), 128),
+            _ => return false,
+        };
+        let host_bits = u32::saturating_sub(bits, u32::from(len));
+        differs.checked_shr(host_bits).unwrap_or(0) == 0
     }
 }
 
@@ -287,9 +299,6 @@ pub(crate) fn mac(bytes: &[u8]) -> Option<[u8; 6]> {
 }
 
 fn address_event(message: &AddressMessage, present: bool) -> Option<AddressEvent> {
-    if message.header.family != AddressFamily::Inet {
-        return None;
-    }
     // On a point-to-point link IFA_ADDRESS is the peer and IFA_LOCAL our own.
     let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| {
         message.attributes.iter().find_map(wanted)
@@ -304,41 +313,43 @@ fn address_event(message: &AddressMessage, present: bool) -> Option<AddressEvent
             _ => None,
         })
     });
-    match own? {
-        IpAddr::V4(addr) => Some(AddressEvent {
-            ifindex: message.header.index,
-            addr,
-            prefix_len: message.header.prefix_len,
-            present,
-        }),
-        IpAddr::V6(_) => None,
-    }
+    Some(AddressEvent {
+        ifindex: message.header.index,
+        addr: own?,
+        prefix_len: message.header.prefix_len,
+        present,
+    })
 }
 
 fn route_event(message: &RouteMessage) -> Option<RouteEvent> {
-    if message.header.address_family != AddressFamily::Inet {
-        return None;
-    }
     // The default route has no destination attribute.
+    let default = match message.header.address_family {
+        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => return None,
+    };
     let prefix = message.attributes.iter().find_map(|a| match a {
-        RouteAttribute::Destination(RouteAddress::Inet(addr)) => Some(*addr),
+        RouteAttribute::Destination(RouteAddress::Inet(addr)) => Some(IpAddr::V4(*addr)),
+        RouteAttribute::Destination(RouteAddress::Inet6(addr)) => Some(IpAddr::V6(*addr)),
         _ => None,
     });
     Some(RouteEvent {
         prefix: Some((
-            prefix.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            prefix.unwrap_or(default),
             message.header.destination_prefix_length,
         )),
     })
 }
 
 fn neighbour_event(message: &NeighbourMessage) -> Option<NeighbourEvent> {
-    message.attributes.iter().find_map(|a| match a {
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(addr)) => Some(NeighbourEvent {
-            ifindex: message.header.ifindex,
-            addr: *addr,
-        }),
+    let addr = message.attributes.iter().find_map(|a| match a {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(addr)) => Some(IpAddr::V4(*addr)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(addr)) => Some(IpAddr::V6(*addr)),
         _ => None,
+    })?;
+    Some(NeighbourEvent {
+        ifindex: message.header.ifindex,
+        addr,
     })
 }
 
@@ -349,15 +360,27 @@ mod tests {
     #[test]
     fn route_concerns_the_addresses_of_its_prefix() {
         let event = |prefix: [u8; 4], len| RouteEvent {
-            prefix: Some((Ipv4Addr::from(prefix), len)),
+            prefix: Some((IpAddr::from(prefix), len)),
         };
-        let addr = Ipv4Addr::new(10, 1, 2, 3);
+        let addr = IpAddr::from([10, 1, 2, 3]);
         assert!(event([10, 1, 2, 3], 32).concerns(addr));
         assert!(!event([10, 1, 2, 2], 32).concerns(addr));
         assert!(event([10, 1, 2, 0], 24).concerns(addr));
         assert!(!event([10, 1, 3, 0], 24).concerns(addr));
         assert!(event([0, 0, 0, 0], 0).concerns(addr));
         assert!(RouteEvent { prefix: None }.concerns(addr));
+
+        let event = |prefix: &str, len| RouteEvent {
+            prefix: Some((prefix.parse().unwrap(), len)),
+        };
+        let six: IpAddr = "2001:db8::1:2".parse().unwrap();
+        assert!(event("2001:db8::1:2", 128).concerns(six));
+        assert!(!event("2001:db8::1:3", 128).concerns(six));
+        assert!(event("2001:db8::", 64).concerns(six));
+        assert!(!event("2001:db9::", 64).concerns(six));
+        assert!(event("::", 0).concerns(six));
+        assert!(!event("::", 0).concerns(addr), "another family");
+        assert!(RouteEvent { prefix: None }.concerns(six));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! `virtual_server` blocks: identity, forwarding, real servers, and what their checks inherit.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use lb_common::abi::{MAX_DESTS, MAX_SERVICE_DESTS, MAX_SERVICES};
@@ -10,7 +10,8 @@ use lb_common::abi::{MAX_DESTS, MAX_SERVICE_DESTS, MAX_SERVICES};
 use super::super::args::Spanned;
 use super::super::diag::{Code, Diagnostic};
 use super::super::model::{
-    ForwardMethod, Protocol, RealServer, Scheduler, ServiceId, TcpCheck, VirtualServer,
+    ForwardMethod, Persistence, Protocol, RealServer, Scheduler, SchedulerFlags, ServiceId,
+    TcpCheck, VirtualServer,
 };
 use super::super::raw::{
     Choice, RawCheck, RawConfig, RawGlobal, RawRealServer, RawTiming, RawVirtualServer,
@@ -111,16 +112,21 @@ impl Resolver<'_> {
             return None;
         }
         let id = ServiceId {
-            addr: ip,
+            addr: IpAddr::V4(ip),
             port,
             protocol: protocol?,
         };
         Some(VirtualServer {
             id,
+            also: Vec::new(),
             scheduler: scheduler?,
-            method: method?,
-            persistence_timeout: raw.persistence_timeout.map(|timeout| timeout.value),
-            real_servers: self.real_servers(port),
+            flags: SchedulerFlags::default(),
+            persistence: raw.persistence_timeout.map(|timeout| Persistence {
+                timeout: timeout.value,
+                granularity: 32,
+            }),
+            one_packet: false,
+            real_servers: self.real_servers(port, method?),
         })
     }
 
@@ -208,10 +214,10 @@ impl Resolver<'_> {
         );
     }
 
-    fn real_servers(&mut self, service_port: u16) -> Vec<RealServer> {
+    fn real_servers(&mut self, service_port: u16, method: ForwardMethod) -> Vec<RealServer> {
         let mut servers: Vec<(RealServer, Span)> = Vec::new();
         for raw in &self.raw.real_servers {
-            let Some(server) = self.real_server(raw, service_port) else {
+            let Some(server) = self.real_server(raw, service_port, method) else {
                 continue;
             };
             if let Some((_, first)) = servers.iter().find(|(known, _)| known.addr == server.addr) {
@@ -233,10 +239,16 @@ impl Resolver<'_> {
         servers.into_iter().map(|(server, _)| server).collect()
     }
 
-    fn real_server(&mut self, raw: &RawRealServer, service_port: u16) -> Option<RealServer> {
-        if let Some(method) = raw.method {
-            self.one_method(method)?;
-        }
+    fn real_server(
+        &mut self,
+        raw: &RawRealServer,
+        service_port: u16,
+        method: ForwardMethod,
+    ) -> Option<RealServer> {
+        let method = match raw.method {
+            Some(method) => self.one_method(method)?,
+            None => method,
+        };
         let written = raw.target(service_port)?;
         let mut addr = written.value;
         if addr.port() != service_port {
@@ -267,11 +279,14 @@ impl Resolver<'_> {
             .collect();
         let inhibit = raw.inhibit_on_failure.or(self.raw.inhibit_on_failure);
         Some(RealServer {
-            addr,
+            addr: SocketAddr::V4(addr),
+            method,
             weight: raw
                 .weight
                 .or(self.raw.weight)
                 .map_or(1, |weight| weight.value),
+            upper_threshold: 0,
+            lower_threshold: 0,
             inhibit_on_failure: inhibit.is_some_and(|inhibit| inhibit.value),
             checks,
         })
@@ -284,8 +299,8 @@ impl Resolver<'_> {
         let log_all = raw.log_all_failures.or(self.global.log_all_failures);
         TcpCheck {
             // KEEPALIVED: probes the port as written, also where DR changed it for forwarding.
-            target: SocketAddrV4::new(
-                raw.connect_ip.map_or(*written.ip(), |ip| ip.value),
+            target: SocketAddr::new(
+                raw.connect_ip.map_or(*written.ip(), |ip| ip.value).into(),
                 raw.connect_port.map_or(written.port(), |port| port.value),
             ),
             source: source(raw),
@@ -314,12 +329,14 @@ fn inherited<T>(
         .map(|found| found.value)
 }
 
-fn source(raw: &RawCheck) -> Option<SocketAddrV4> {
+fn source(raw: &RawCheck) -> Option<SocketAddr> {
     if raw.bindto.is_none() && raw.bind_port.is_none() {
         return None;
     }
-    Some(SocketAddrV4::new(
-        raw.bindto.map_or(Ipv4Addr::UNSPECIFIED, |ip| ip.value),
+    Some(SocketAddr::new(
+        raw.bindto
+            .map_or(Ipv4Addr::UNSPECIFIED, |ip| ip.value)
+            .into(),
         raw.bind_port.map_or(0, |port| port.value),
     ))
 }

@@ -8,7 +8,7 @@
 //! delays a change and does not hide it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use rtnetlink::Handle;
@@ -29,8 +29,8 @@ const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What [`super::NextHops`] wants.
 pub(super) enum Command {
-    SetTargets(BTreeSet<Ipv4Addr>),
-    Suspect(Ipv4Addr),
+    SetTargets(BTreeSet<IpAddr>),
+    Suspect(IpAddr),
 }
 
 struct Kernel {
@@ -71,12 +71,12 @@ pub(super) struct Follower {
     kernel: Kernel,
     commands: UnboundedReceiver<Command>,
     changes: UnboundedSender<Changes>,
-    targets: BTreeMap<Ipv4Addr, Target>,
+    targets: BTreeMap<IpAddr, Target>,
     links: HashMap<u32, LinkEvent>,
     links_unknown: bool,
     routes_due: Option<Instant>,
-    routes_dirty: BTreeSet<Ipv4Addr>,
-    neighbours_dirty: BTreeSet<Ipv4Addr>,
+    routes_dirty: BTreeSet<IpAddr>,
+    neighbours_dirty: BTreeSet<IpAddr>,
 }
 
 impl Follower {
@@ -263,7 +263,7 @@ impl Follower {
         Ok(())
     }
 
-    async fn settle_neighbour(&mut self, addr: Ipv4Addr) -> Result<(), NetlinkError> {
+    async fn settle_neighbour(&mut self, addr: IpAddr) -> Result<(), NetlinkError> {
         let Some(target) = self.targets.get_mut(&addr) else {
             return Ok(());
         };
@@ -341,7 +341,7 @@ impl Follower {
     }
 }
 
-fn log(addr: Ipv4Addr, state: &NextHopState, interface: &str, silent: bool) {
+fn log(addr: IpAddr, state: &NextHopState, interface: &str, silent: bool) {
     let hop = match state.gateway {
         Some(gateway) => format!("gateway {gateway}"),
         None => "the server itself".into(),
@@ -356,7 +356,7 @@ fn log(addr: Ipv4Addr, state: &NextHopState, interface: &str, silent: bool) {
             info!("next hop of {addr}: {mac} on {interface}, {hop}");
         }
         None if silent => {
-            warn!("next hop of {addr}: no answer to ARP on {interface} from {hop}; asking on");
+            warn!("next hop of {addr}: no answer on {interface} from {hop}; asking on");
         }
         None => {}
     }

@@ -7,6 +7,7 @@
 //!
 //! Every test awaits a state with a deadline; none sleeps.
 
+use std::net::Ipv4Addr;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -17,9 +18,9 @@ use super::super::neigh::{self, Freshness};
 use super::super::watch::{self, Event, Topic, Watch};
 use super::*;
 
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
-const SECOND: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
-const BEHIND: Ipv4Addr = Ipv4Addr::new(10, 77, 9, 9);
+const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 2));
+const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 3));
+const BEHIND: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 9, 9));
 const MAC: [u8; 6] = [2, 0x77, 0, 0, 0, 2];
 const NEW_MAC: [u8; 6] = [2, 0x77, 0, 0, 0, 0x22];
 const DIRECTOR_MAC: [u8; 6] = [2, 0x77, 0, 0, 0, 1];
@@ -110,7 +111,7 @@ fn in_lab(test: impl AsyncFnOnce(&Lab, &mut NextHops) + Send + 'static) {
 /// Waits until the state of `addr` is as wanted.
 async fn until(
     hops: &mut NextHops,
-    addr: Ipv4Addr,
+    addr: IpAddr,
     what: &str,
     wanted: impl Fn(&NextHopState) -> bool,
 ) {
@@ -149,7 +150,7 @@ fn server_on_the_link_is_resolved_by_arp() {
 #[test]
 fn own_address_is_local() {
     in_lab(async |_, hops| {
-        let own = Ipv4Addr::new(10, 77, 0, 1);
+        let own = IpAddr::from([10, 77, 0, 1]);
         hops.set_targets(vec![own]);
         until(hops, own, "local", |s| s.local).await;
         assert_eq!(hops.states()[&own].mac, None);
@@ -363,7 +364,7 @@ fn watch_tells_of_links_and_own_addresses() {
         lab.director("link set hl8 up");
         lab.director("link set hl9 up");
         expect("up", &link(true, true)).await;
-        let vip = Ipv4Addr::new(10, 78, 0, 1);
+        let vip = IpAddr::from([10, 78, 0, 1]);
         let address = |present| move |event: &Event| matches!(event, Event::Address(a) if a.addr == vip && a.present == present);
         lab.director("addr add 10.78.0.1/32 dev hl9");
         expect("address added", &address(true)).await;
@@ -378,5 +379,42 @@ fn watch_tells_of_links_and_own_addresses() {
         let links = watch::links(&handle).await.unwrap();
         let hl0 = links.iter().find(|l| l.name == "hl0").unwrap();
         assert!(hl0.up && hl0.mac == Some(DIRECTOR_MAC));
+    });
+}
+
+#[test]
+fn servers_of_ipv6_are_resolved_and_followed_to_a_gateway() {
+    in_lab(async |lab, hops| {
+        let server: IpAddr = "fd77::2".parse().unwrap();
+        let behind: IpAddr = "fd79::9".parse().unwrap();
+        let own: IpAddr = "fd77::1".parse().unwrap();
+        // Without duplicate address detection the addresses are good at once.
+        lab.director("addr add fd77::1/64 dev hl0 nodad");
+        lab.server("addr add fd77::2/64 dev hl1 nodad");
+        hops.set_targets(vec![server, behind, own]);
+        until(hops, server, "the server's MAC", |s| s.mac == Some(MAC)).await;
+        until(hops, own, "local", |s| s.local).await;
+        until(hops, behind, "no way", |s| *s == NextHopState::default()).await;
+        lab.director("route add fd79::/64 via fd77::2");
+        until(hops, behind, "by the gateway", |s| {
+            s.gateway == Some(server) && s.mac == Some(MAC)
+        })
+        .await;
+        lab.server("link set hl1 address 02:77:00:00:00:22");
+        hops.suspect(server);
+        until(hops, server, "the new MAC", |s| s.mac == Some(NEW_MAC)).await;
+        lab.director("route del fd79::/64");
+        until(hops, behind, "no way again", |s| s.ifindex == 0).await;
+    });
+}
+
+#[test]
+fn ipv4_route_by_an_ipv6_gateway_leads_to_the_gateways_mac() {
+    in_lab(async |lab, hops| {
+        lab.director("addr add fd77::1/64 dev hl0 nodad");
+        lab.server("addr add fd77::2/64 dev hl1 nodad");
+        lab.director("route add 10.77.9.0/24 via inet6 fd77::2 dev hl0");
+        hops.set_targets(vec![BEHIND]);
+        until(hops, BEHIND, "by the gateway", |s| s.mac == Some(MAC)).await;
     });
 }

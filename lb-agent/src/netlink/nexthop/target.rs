@@ -8,7 +8,7 @@
 //! changed. So a flushed table costs no packet as long as the servers answer. Pure. Called by
 //! `nexthop`.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::super::neigh::{Entry, Freshness};
@@ -36,7 +36,7 @@ pub(crate) enum Ask {
 /// The next hop towards one address.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    addr: Ipv4Addr,
+    addr: IpAddr,
     /// None before the first lookup.
     route: Option<Route>,
     mac: Option<[u8; 6]>,
@@ -53,7 +53,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn new(addr: Ipv4Addr) -> Self {
+    pub(crate) fn new(addr: IpAddr) -> Self {
         Self {
             addr,
             route: None,
@@ -67,7 +67,7 @@ impl Target {
     }
 
     /// Interface and address of the neighbour that frames go to.
-    pub(crate) fn neighbour(&self) -> Option<(u32, Ipv4Addr)> {
+    pub(crate) fn neighbour(&self) -> Option<(u32, IpAddr)> {
         match self.route {
             Some(Route::Via { ifindex, gateway }) => Some((ifindex, gateway.unwrap_or(self.addr))),
             Some(Route::Local { .. } | Route::Unreachable) | None => None,
@@ -190,7 +190,7 @@ mod tests {
     }
 
     fn resolved(now: Instant) -> Target {
-        let mut target = Target::new(Ipv4Addr::new(10, 0, 0, 1));
+        let mut target = Target::new(IpAddr::from([10, 0, 0, 1]));
         target.set_route(Route::Via {
             ifindex: 2,
             gateway: None,
@@ -297,13 +297,13 @@ mod tests {
     #[test]
     fn changed_way_forgets_the_mac() {
         let mut target = resolved(Instant::now());
-        let gateway = Some(Ipv4Addr::new(10, 0, 0, 254));
+        let gateway = Some(IpAddr::from([10, 0, 0, 254]));
         target.set_route(Route::Via {
             ifindex: 2,
             gateway,
         });
         assert_eq!(target.mac, None);
-        assert_eq!(target.neighbour(), Some((2, Ipv4Addr::new(10, 0, 0, 254))));
+        assert_eq!(target.neighbour(), Some((2, IpAddr::from([10, 0, 0, 254]))));
     }
 
     #[test]
