@@ -40,8 +40,9 @@ use crate::vrrp::event::State;
 /// What the VRRP driver has to hear of.
 const WATCHED: &[Topic] = &[Topic::Links];
 
-/// How often slots of connections past their time are freed. It is housekeeping only.
-const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
+/// How often a part of the connection table is looked through for connections past their time, and
+/// the packet program's watchdog gets a sign of life.
+const EXPIRE_EVERY: Duration = Duration::from_millis(250);
 
 /// Pause before a broken netlink subscription is tried again.
 const WATCH_PAUSE: Duration = Duration::from_millis(100);
@@ -159,7 +160,8 @@ impl Agent {
         let needed = !config.virtual_servers.is_empty();
         let first = needed && self.driver.host().dataplane().is_none();
         if first {
-            let dataplane = Dataplane::load(&LoadOptions::default())?;
+            let max_conns = config.global.conns.capacity;
+            let dataplane = Dataplane::load(&LoadOptions { max_conns })?;
             if let Some(verified) = dataplane.info().verified_instructions {
                 info!("packet program loaded; the verifier walked {verified} instructions");
             }
@@ -174,6 +176,7 @@ impl Agent {
             }
             return Err(err.into());
         }
+        self.driver.host().tune(&config.global)?;
         self.runner.reconfigure(&config.virtual_servers);
         let servers = config
             .virtual_servers
@@ -300,7 +303,7 @@ impl Agent {
 
     fn expire(&mut self) {
         if let Err(err) = self.driver.host().expire() {
-            warn!("cannot free old connections: {err}; the next try is in an hour");
+            warn!("cannot free old connections: {err}");
         }
     }
 

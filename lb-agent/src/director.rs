@@ -14,7 +14,7 @@ use rtnetlink::Handle;
 use thiserror::Error;
 use tracing::error;
 
-use crate::config::model::VrrpInstance;
+use crate::config::model::{Global, VrrpInstance};
 use crate::dataplane::plan::NextHopRow;
 use crate::dataplane::{Dataplane, DataplaneError};
 use crate::health::Desired;
@@ -89,9 +89,16 @@ impl Director {
             .map_or(Ok(()), |dataplane| dataplane.apply(desired, now))
     }
 
+    /// Takes over what `global_defs` says of connections and timeouts.
+    pub fn tune(&mut self, global: &Global) -> Result<(), DataplaneError> {
+        self.dataplane
+            .as_mut()
+            .map_or(Ok(()), |dataplane| dataplane.tune(global))
+    }
+
     /// Frees the slots of connections that are past their time.
-    pub fn expire(&self) -> Result<(), DataplaneError> {
-        self.dataplane.as_ref().map_or(Ok(()), Dataplane::expire)
+    pub fn expire(&mut self) -> Result<(), DataplaneError> {
+        self.dataplane.as_mut().map_or(Ok(()), Dataplane::expire)
     }
 
     /// Brings the servers' next hops to `states`.
@@ -108,10 +115,13 @@ impl Director {
         }
         let lookup = |addr| {
             let state: &NextHopState = states.get(&addr)?;
-            let usable = state.ifindex != 0 && !state.local;
-            usable.then_some(NextHopRow {
+            (state.ifindex != 0).then_some(NextHopRow {
                 ifindex: state.ifindex,
                 mac: state.mac,
+                from: state.link_mac.unwrap_or_default(),
+                local: state.local,
+                source: state.source,
+                mtu: state.mtu,
             })
         };
         if let Err(err) = dataplane.route(lookup) {

@@ -6,13 +6,19 @@ use std::collections::{BTreeSet, HashMap};
 
 use lb_agent::dataplane::plan::Op;
 use lb_common::abi::{
-    CONN_BUSY, CONN_SLOTS, CONN_TICK_MASK, ConnKey, ConnMeta, Dest, Link, Member, Service,
-    ServiceKey, Traffic, conn_buckets,
+    CONN_SLOTS, CONN_TICK_MASK, CONN_WORDS, ConnKey, Dest, FILTER_ROWS, HASH_LINE_ENTRIES,
+    HashLine, Hop, Link, Load, Member, STATE_TIMEOUT_BITS, STATES, Service, ServiceKey, Settings,
+    Traffic, Tunnel, conn_lines, conn6_lines, filter_bit,
 };
 use lb_common::hash::{HashKey, bucket, flow};
+use lb_common::state;
 use lb_common::verdict::Verdict;
-use lb_ebpf::packet::Frame;
-use lb_ebpf::tables::{Bucket, Tables};
+use lb_common::wire::Mac;
+use lb_ebpf::Outcome;
+use lb_ebpf::conntrack::{self, claim};
+use lb_ebpf::family::{V4, V6};
+use lb_ebpf::frame::Frame;
+use lb_ebpf::tables::{Line, Steps, Tables};
 
 /// Length of a tick.
 pub(crate) const TICK_NS: u64 = 100_000_000;
@@ -20,28 +26,23 @@ pub(crate) const TICK_NS: u64 = 100_000_000;
 /// Room for connections.
 pub(crate) const CAPACITY: u32 = 4096;
 
-type Slots = [(Cell<u64>, Cell<u64>); CONN_SLOTS];
+type Words = [Cell<u64>; CONN_WORDS];
 
-/// A bucket that no other CPU writes.
+/// A line that no other CPU writes.
 #[derive(Clone, Copy)]
-pub(crate) struct HostBucket<'t>(&'t Slots);
+pub(crate) struct HostLine<'t>(&'t Words);
 
-impl Bucket for HostBucket<'_> {
-    fn meta(self, slot: usize) -> u64 {
-        self.0[slot].0.get()
+impl Line for HostLine<'_> {
+    fn word(self, index: usize) -> u64 {
+        self.0[index].get()
     }
 
-    fn key(self, slot: usize) -> u64 {
-        self.0[slot].1.get()
+    fn set_word(self, index: usize, word: u64) {
+        self.0[index].set(word);
     }
 
-    fn set_key(self, slot: usize, key: u64) {
-        assert_eq!(ConnMeta::unpack(self.meta(slot)).state, CONN_BUSY);
-        self.0[slot].1.set(key);
-    }
-
-    fn swap_meta(self, slot: usize, old: u64, new: u64) -> bool {
-        assert_eq!(self.0[slot].0.replace(new), old, "one thread only");
+    fn swap_word(self, index: usize, old: u64, new: u64) -> bool {
+        assert_eq!(self.0[index].replace(new), old, "one thread only");
         true
     }
 }
@@ -49,32 +50,67 @@ impl Bucket for HostBucket<'_> {
 /// The maps, as collections.
 pub(crate) struct HostTables {
     pub(crate) now_ns: Cell<u64>,
-    services: HashMap<ServiceKey, Service>,
+    pub(crate) settings: Settings,
+    filter: Vec<u64>,
+    services: HashMap<ServiceKey, u32>,
+    service_rows: HashMap<u32, Service>,
     members: HashMap<u32, Member>,
+    hash_lines: HashMap<u32, HashLine>,
     dests: HashMap<u32, Dest>,
+    tunnels: HashMap<u32, Tunnel>,
+    loads: RefCell<HashMap<u32, Load>>,
     links: HashMap<u32, Link>,
+    hops: RefCell<HashMap<u32, Hop>>,
     cursors: RefCell<HashMap<u32, u64>>,
-    conns: Vec<Slots>,
-    pub(crate) service_traffic: RefCell<HashMap<u32, Traffic>>,
+    conns: Vec<Words>,
+    conns6: Vec<Words>,
     pub(crate) dest_traffic: RefCell<HashMap<u32, Traffic>>,
 }
 
 impl Default for HostTables {
     fn default() -> Self {
+        let lines = |n| (0..n).map(|_| Words::default()).collect();
         Self {
             now_ns: Cell::default(),
+            settings: settings(),
+            filter: vec![0; FILTER_ROWS as usize],
             services: HashMap::default(),
+            service_rows: HashMap::default(),
             members: HashMap::default(),
+            hash_lines: HashMap::default(),
             dests: HashMap::default(),
+            tunnels: HashMap::default(),
+            loads: RefCell::default(),
             links: HashMap::default(),
+            hops: RefCell::default(),
             cursors: RefCell::default(),
-            conns: (0..conn_buckets(CAPACITY))
-                .map(|_| Slots::default())
-                .collect(),
-            service_traffic: RefCell::default(),
+            conns: lines(conn_lines(CAPACITY)),
+            conns6: lines(conn6_lines(CAPACITY)),
             dest_traffic: RefCell::default(),
         }
     }
+}
+
+/// IPVS's timeouts, in ticks of this host.
+fn settings() -> Settings {
+    let mut states = [0; STATES];
+    for (code, row) in (0u8..).zip(&mut states) {
+        *row = state::class(code) << STATE_TIMEOUT_BITS | timeout_ticks(code);
+    }
+    Settings {
+        flags: 0,
+        heartbeat: 0,
+        watchdog: 0,
+        zero: 0,
+        states,
+        reserved: [0; 12],
+    }
+}
+
+/// How long a connection in this state is kept, ticks.
+pub(crate) fn timeout_ticks(code: u8) -> u32 {
+    let ticks = u64::from(state::timeout_secs(code)) * 1_000_000_000 / TICK_NS;
+    ticks.min((1 << STATE_TIMEOUT_BITS) - 1) as u32
 }
 
 impl HostTables {
@@ -86,11 +122,26 @@ impl HostTables {
             Op::PutDest { id, row } => {
                 self.dests.insert(*id, *row);
             }
+            Op::PutSettings { row } => self.settings = *row,
+            Op::PutFilter { index, row } => self.filter[*index as usize] = *row,
+            Op::PutTunnel { id, row } => {
+                self.tunnels.insert(*id, *row);
+            }
+            Op::SetThresholds { id, upper, lower } => {
+                let load = self.loads.get_mut().entry(*id).or_default();
+                (load.upper, load.lower) = (*upper, *lower);
+            }
             Op::PutMembers { first, rows } => {
                 self.members.extend((*first..).zip(rows.iter().copied()));
             }
+            Op::PutHashLines { first, rows } => {
+                self.hash_lines.extend((*first..).zip(rows.iter().copied()));
+            }
             Op::PutCursor { service, cursor } => {
                 self.cursors.get_mut().insert(*service, *cursor);
+            }
+            Op::PutServiceRow { row, service } => {
+                self.service_rows.insert(*row, *service);
             }
             Op::PutService { key, row } => {
                 self.services.insert(*key, *row);
@@ -98,30 +149,34 @@ impl HostTables {
             Op::RemoveService { key } => {
                 self.services.remove(key);
             }
-            Op::ZeroDestTraffic { id } => {
+            Op::ZeroDest { id } => {
                 self.dest_traffic.get_mut().remove(id);
-            }
-            Op::ZeroServiceTraffic { id } => {
-                self.service_traffic.get_mut().remove(id);
+                self.loads.get_mut().remove(id);
             }
         }
     }
 
-    /// Empties the connection table and leaves room for so few connections.
-    pub(crate) fn shrink(&mut self, conns: u32) {
-        self.conns = (0..conn_buckets(conns)).map(|_| Slots::default()).collect();
+    /// Active and inactive connections, as counted.
+    pub(crate) fn counted(&self, dest: u32) -> (u32, u32) {
+        let load = self.load(dest).unwrap();
+        (load.active(), load.inactive())
     }
 
-    /// Words of all slots: meta and key.
+    /// Empties the connection table and leaves room for so few connections.
+    pub(crate) fn shrink(&mut self, conns: u32) {
+        self.conns = (0..conn_lines(conns)).map(|_| Words::default()).collect();
+    }
+
+    /// Words of all IPv4 slots: meta and key.
     pub(crate) fn slots(&self) -> impl Iterator<Item = (u64, u64)> {
-        let slots = self.conns.iter().flatten();
-        slots.map(|(meta, key)| (meta.get(), key.get()))
+        let slots = self.conns.iter().flat_map(|line| line.as_chunks::<2>().0);
+        slots.map(|[meta, key]| (meta.get(), key.get()))
     }
 
     /// Numbers of the slots that the flow of this TCP frame may be in.
     pub(crate) fn places(&self, frame: &[u8]) -> BTreeSet<usize> {
         let key = key_of(frame);
-        let ports = u32::from(key.client_port) | u32::from(key.virt_port) << 16;
+        let ports = u32::from(key.client_port) | u32::from(key.other_port) << 16;
         let virt = u32::from_ne_bytes([frame[30], frame[31], frame[32], frame[33]]);
         let hash = flow(&self.hash_key(), key.client, virt, ports, frame[23]);
         let first_slot = |half: u32| bucket(half, self.conns.len() as u32) as usize * CONN_SLOTS;
@@ -140,41 +195,79 @@ impl HostTables {
 }
 
 impl Tables for HostTables {
-    type Bucket<'t> = HostBucket<'t>;
+    type Line<'t> = HostLine<'t>;
 
     fn now(&self) -> u32 {
-        (self.now_ns.get() / self.tick_ns()) as u32 & CONN_TICK_MASK
-    }
-
-    fn tick_ns(&self) -> u64 {
-        TICK_NS
+        (self.now_ns.get() / TICK_NS) as u32 & CONN_TICK_MASK
     }
 
     fn hash_key(&self) -> HashKey {
-        [1, 3, 5, 7, 9].map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        [1, 3, 5, 7, 9, 11].map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    fn bucket(&self, half: u32) -> Option<HostBucket<'_>> {
-        let slots = self
-            .conns
-            .get(bucket(half, self.conns.len() as u32) as usize)?;
-        Some(HostBucket(slots))
+    fn settings(&self) -> Option<&Settings> {
+        Some(&self.settings)
+    }
+
+    fn of_interest(&self, fold: u32) -> bool {
+        let bit = filter_bit(fold);
+        self.filter[bit as usize / 64] >> (bit % 64) & 1 != 0
+    }
+
+    fn line4(&self, half: u32) -> Option<HostLine<'_>> {
+        let index = bucket(half, self.conns.len() as u32);
+        self.conns.get(index as usize).map(HostLine)
+    }
+
+    fn line6(&self, half: u32) -> Option<HostLine<'_>> {
+        let index = bucket(half, self.conns6.len() as u32);
+        self.conns6.get(index as usize).map(HostLine)
     }
 
     fn link(&self, ifindex: u32) -> Option<&Link> {
         self.links.get(&ifindex)
     }
 
-    fn service(&self, key: &ServiceKey) -> Option<&Service> {
-        self.services.get(key)
+    fn service_row(&self, key: &ServiceKey) -> Option<u32> {
+        self.services.get(key).copied()
+    }
+
+    fn service(&self, row: u32) -> Option<&Service> {
+        self.service_rows.get(&row)
     }
 
     fn member(&self, row: u32) -> Option<&Member> {
         self.members.get(&row)
     }
 
+    fn hash_entry(&self, first_line: u32, entry: u32) -> Option<u16> {
+        let line = self
+            .hash_lines
+            .get(&(first_line + entry / HASH_LINE_ENTRIES as u32))?;
+        Some(line.entries[entry as usize % HASH_LINE_ENTRIES])
+    }
+
     fn dest(&self, id: u32) -> Option<&Dest> {
         self.dests.get(&id)
+    }
+
+    fn tunnel(&self, dest: u32) -> Option<&Tunnel> {
+        self.tunnels.get(&dest)
+    }
+
+    fn load(&self, dest: u32) -> Option<Load> {
+        Some(self.loads.borrow().get(&dest).copied().unwrap_or_default())
+    }
+
+    fn add_conns(&self, dest: u32, delta: u64) {
+        let mut loads = self.loads.borrow_mut();
+        let load = loads.entry(dest).or_default();
+        load.conns = load.conns.wrapping_add(delta);
+    }
+
+    fn set_overloaded(&self, dest: u32, overloaded: bool) {
+        let mut loads = self.loads.borrow_mut();
+        loads.entry(dest).or_default().overloaded = overloaded.into();
     }
 
     fn cursor(&self, service: u32) -> Option<u64> {
@@ -189,16 +282,35 @@ impl Tables for HostTables {
         true
     }
 
-    fn count_service(&self, service: u32, add: impl Fn(&mut Traffic)) {
-        add(self
-            .service_traffic
-            .borrow_mut()
-            .entry(service)
-            .or_default());
-    }
-
     fn count_dest(&self, dest: u32, add: impl Fn(&mut Traffic)) {
         add(self.dest_traffic.borrow_mut().entry(dest).or_default());
+    }
+
+    fn hop(&self, hash: u32, with: impl FnOnce(&mut Hop)) {
+        with(self.hops.borrow_mut().entry(hash).or_default());
+    }
+
+    /// As where BPF_PROG_TEST_RUN runs: no route leads anywhere.
+    fn route(
+        &self,
+        _ifindex: u32,
+        _family: u8,
+        _src: &[u32; 4],
+        _dst: &[u32; 4],
+    ) -> Option<(u32, Mac, Mac)> {
+        None
+    }
+
+    fn pick(&self, row: u32, client: u32, virt: u32, port: u16) -> u32 {
+        lb_ebpf::schedule::pick(self, row, client, virt, port)
+    }
+
+    fn claim4(&self, hash: u64, old: u32, key: u64, word: u64, now: u32) {
+        claim::<V4, _>(self, hash, old, &key, word, now);
+    }
+
+    fn claim6(&self, hash: u64, old: u32, key: &[u64; 3], word: u64, now: u32) {
+        conntrack::claim::<V6, _>(self, hash, old, key, word, now);
     }
 
     fn opaque(&self, value: u64) -> u64 {
@@ -214,12 +326,29 @@ impl Tables for HostTables {
     }
 }
 
+impl Steps<Frame<'_>> for HostTables {
+    fn ipv6(&self, pkt: &mut Frame<'_>, ip_offset: usize) -> Outcome {
+        lb_ebpf::ipv6(pkt, self, ip_offset)
+    }
+
+    fn encapsulate(
+        &self,
+        pkt: &mut Frame<'_>,
+        ip_offset: usize,
+        family: u8,
+        dest: u32,
+        hash: u32,
+    ) -> Outcome {
+        lb_ebpf::forward::tun::encapsulate(pkt, self, ip_offset, family, dest, hash)
+    }
+}
+
 /// The key of a flow in the table, from its frame.
 pub(crate) fn key_of(frame: &[u8]) -> ConnKey {
     let word = |at: usize| [frame[at], frame[at + 1]];
     ConnKey {
         client: u32::from_ne_bytes([frame[26], frame[27], frame[28], frame[29]]),
         client_port: u16::from_ne_bytes(word(34)),
-        virt_port: u16::from_ne_bytes(word(36)),
+        other_port: u16::from_ne_bytes(word(36)),
     }
 }

@@ -94,6 +94,8 @@ impl Lab {
             Some(NextHopRow {
                 ifindex: INGRESS,
                 mac: Some(server_mac(n)),
+                from: DIRECTOR_MAC,
+                ..NextHopRow::default()
             })
         });
     }
@@ -188,7 +190,6 @@ impl Lab {
         protocol: Protocol,
     ) -> (TrafficCounts, BTreeMap<u8, TrafficCounts>) {
         let id = service(protocol);
-        let host_service = self.host_plan.services().find(|(s, _)| *s == id).unwrap().1;
         let host_servers: BTreeMap<u8, TrafficCounts> = self
             .host_plan
             .servers(id)
@@ -203,14 +204,10 @@ impl Lab {
                 (last_octet(server.ip()), counts.into())
             })
             .collect();
-        let service_counts: TrafficCounts = self
-            .host
-            .service_traffic
-            .borrow()
-            .get(&host_service)
-            .copied()
-            .unwrap_or_default()
-            .into();
+        let mut service_counts = TrafficCounts::default();
+        host_servers
+            .values()
+            .for_each(|counts| service_counts += *counts);
         if let Some(kernel) = &self.kernel {
             let stats = kernel.stats().unwrap();
             let stats = stats.services.iter().find(|s| s.service == id).unwrap();

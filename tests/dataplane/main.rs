@@ -45,6 +45,8 @@ fn server_behind_another_interface_is_redirected() {
         Some(NextHopRow {
             ifindex: OTHER,
             mac: Some(server_mac(1)),
+            from: OTHER_MAC,
+            ..NextHopRow::default()
         })
     });
     let frame = syn(40000);
@@ -132,6 +134,8 @@ fn datagrams_follow_their_flow_and_leave_a_removed_server_at_once() {
         Some(NextHopRow {
             ifindex: INGRESS,
             mac: Some(server_mac(last_octet(addr))),
+            from: DIRECTOR_MAC,
+            ..NextHopRow::default()
         })
     });
     assert_eq!(lab.forward(&udp(40000, VIP, b"c")), 3 - first);
@@ -259,12 +263,12 @@ fn damaged() -> Vec<Case> {
         (
             "ARP",
             syn_with(&[(ethertype, &[8, 6])], WHOLE),
-            Verdict::PassNotIpv4,
+            Verdict::PassNotIp,
         ),
         (
-            "IPv6",
+            "IPv4 header behind the EtherType of IPv6",
             syn_with(&[(ethertype, &[0x86, 0xdd])], WHOLE),
-            Verdict::PassNotIpv4,
+            Verdict::DropMalformedIp,
         ),
         (
             "other host's MAC",
@@ -289,37 +293,37 @@ fn damaged() -> Vec<Case> {
         (
             "version 6",
             syn_with(&[(version, &[0x65])], WHOLE),
-            Verdict::DropMalformedIpv4,
+            Verdict::DropMalformedIp,
         ),
         (
             "header of 16 bytes",
             syn_with(&[(version, &[0x44])], WHOLE),
-            Verdict::DropMalformedIpv4,
+            Verdict::DropMalformedIp,
         ),
         (
             "header beyond datagram",
             syn_with(&[(version, &[0x4f])], WHOLE),
-            Verdict::DropMalformedIpv4,
+            Verdict::DropMalformedIp,
         ),
         (
             "total length 19",
             syn_with(&[(total_len, &[0, 19])], WHOLE),
-            Verdict::DropMalformedIpv4,
+            Verdict::DropMalformedIp,
         ),
         (
             "longer than frame",
             syn_with(&[(total_len, &[2, 40])], WHOLE),
-            Verdict::DropMalformedIpv4,
+            Verdict::DropMalformedIp,
         ),
         (
             "frame ends in IPv4",
             syn_with(&[], 30),
-            Verdict::DropMalformedIpv4,
+            Verdict::DropMalformedIp,
         ),
         (
             "frame ends after Ethernet",
             syn_with(&[], 14),
-            Verdict::DropMalformedIpv4,
+            Verdict::DropMalformedIp,
         ),
         (
             "frame ends in Ethernet",
@@ -361,6 +365,7 @@ fn unresolved_next_hop_is_counted_and_heals() {
         Some(NextHopRow {
             ifindex: INGRESS,
             mac: None,
+            ..NextHopRow::default()
         })
     });
     assert_eq!(lab.send(&syn(40000)).0, Verdict::DropNoNeighbor);
@@ -368,6 +373,8 @@ fn unresolved_next_hop_is_counted_and_heals() {
         Some(NextHopRow {
             ifindex: INGRESS,
             mac: Some([2, 9, 9, 9, 9, 9]),
+            from: DIRECTOR_MAC,
+            ..NextHopRow::default()
         })
     });
     let frame = syn(40000);

@@ -18,7 +18,7 @@ use lb_agent::config::model::{ForwardMethod, Protocol, Scheduler, ServiceId};
 use lb_agent::dataplane::plan::{NextHopRow, Op, Plan};
 use lb_agent::health::{Desired, DesiredServer, DesiredService};
 use lb_common::abi::{ConnMeta, Link};
-use lb_common::tcp_state;
+use lb_common::state::tcp;
 use lb_common::verdict::Verdict;
 use lb_common::wire::Mac;
 
@@ -99,6 +99,8 @@ fn director(record: usize, scheduler: Scheduler, weights: &[u32]) -> (HostTables
         Some(NextHopRow {
             ifindex: INGRESS,
             mac: Some(mac),
+            from: DIRECTOR_MAC,
+            ..NextHopRow::default()
         })
     });
     ops.iter().chain(&hops).for_each(|op| tables.perform(op));
@@ -134,7 +136,7 @@ fn counts(tables: &HostTables) -> BTreeMap<u32, (u32, u32)> {
         let conn = ConnMeta::unpack(word);
         let (active, inactive) = counts.entry(conn.dest as u32).or_default();
         match conn.state {
-            tcp_state::ESTABLISHED | tcp_state::SYN_RECV => *active += 1,
+            tcp::ESTABLISHED | tcp::SYN_RECV => *active += 1,
             _ => *inactive += 1,
         }
     }

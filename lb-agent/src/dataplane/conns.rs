@@ -1,74 +1,44 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The connection table as the agent sees it: memory shared with the packet program.
+//! The connection tables as the agent sees them: memory shared with the packet program.
 //!
-//! In: the map's descriptor. Out: connections and their numbers, by one scan of memory (no system
-//! call per connection). The scan also frees slots of connections that are past their time.
-//! Invariant: words are only read, or exchanged by compare-and-exchange, so the packet program is
-//! never in the way nor disturbed.
+//! Comes in: the mapped tables, and what the plan knows of the rows that connections point to
+//! ([`View`]). Goes out: connections, by scans of memory (no system call per connection). A scan
+//! also frees the slots of connections that are past their time, and counts them off their
+//! servers; the packet program itself never does.
+//! Invariant: words are only read, or exchanged by compare-and-exchange, and whoever wins an
+//! exchange counts the connection off.
 
-#![allow(
-    unsafe_code,
-    reason = "mmap of a map, and words that the packet program writes at the same time"
-)]
-
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::Read;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aya::Ebpf;
-use aya::maps::Map;
 use lb_common::abi::{
-    CONN_BUSY, CONN_SLOTS, CONN_TICK_MASK, ConnBucket, ConnKey, ConnMeta, maps as names,
+    AddrWords, CONN_TICK_MASK, CONN_WORDS, Conn6Key, ConnKey, ConnMeta, FAMILY_IPV4, FAMILY_IPV6,
+    STATES,
 };
 use lb_common::hash::HashKey;
-use lb_common::tcp_state;
-use nix::time::{ClockId, clock_getres};
+use lb_common::state;
 
 use super::DataplaneError;
+use super::clock::Clock;
+use super::loads::Loads;
+use super::mapped::Mapped;
+use super::plan::address;
 use crate::config::model::Protocol;
-
-/// Longest tick wanted; timeouts are exact to one tick.
-const LONGEST_TICK_NS: u32 = 1_100_000_000;
 
 /// Ticks after which a busy slot belongs to nobody.
 const ORPHANED: u32 = 60;
 
-/// How the packet program counts time: jiffies, shifted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Clock {
-    /// A tick is 2 to the power of this many jiffies.
-    pub(super) shift: u32,
-    /// Length of a tick, nanoseconds.
-    pub(super) tick_ns: u32,
-}
+/// How much longer a template lasts while its client has connections.
+///
+/// IPVS: `ip_vs_conn_expire` gives one that controls others another minute.
+const TEMPLATE_GRACE: Duration = Duration::from_mins(1);
 
-impl Clock {
-    /// The running kernel's. The resolution of a coarse clock is the length of a jiffy
-    /// (`hrtimer_get_res`, `TICK_NSEC`).
-    pub(super) fn of_this_kernel() -> Result<Self, DataplaneError> {
-        let jiffy = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
-            .map_err(|errno| DataplaneError::Conns(errno.into()))?;
-        let ns = Duration::from(jiffy).as_nanos();
-        Ok(Self::of_jiffy(u32::try_from(ns).unwrap_or(1).max(1)))
-    }
-
-    fn of_jiffy(ns: u32) -> Self {
-        let shift = (0..16).rev().find(|shift| {
-            ns.checked_mul(1 << shift)
-                .is_some_and(|tick| tick <= LONGEST_TICK_NS)
-        });
-        let shift = shift.unwrap_or(0);
-        Self {
-            shift,
-            tick_ns: ns << shift,
-        }
-    }
-}
+/// Lines looked at in one go by [`Conns::expire`]: about a millisecond.
+const SLICE: usize = 1 << 15;
 
 /// A key that nobody outside can guess.
 pub(super) fn random_key() -> Result<HashKey, DataplaneError> {
@@ -82,224 +52,286 @@ pub(super) fn random_key() -> Result<HashKey, DataplaneError> {
 /// One connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// TCP or UDP.
+    /// Protocol of its service.
     pub protocol: Protocol,
-    /// Client.
+    /// Client; of a template, its masked address and port 0.
     pub client: SocketAddr,
     /// Virtual address and port.
     pub virt: SocketAddr,
     /// Real server.
     pub server: SocketAddr,
-    /// `lb_common::tcp_state` code.
+    /// `lb_common::state` code.
     pub state: u8,
     /// Time until it is forgotten unless a packet comes.
     pub remaining: Duration,
 }
 
-/// Connections of one real server, as `ipvsadm -Ln` counts them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConnCounts {
-    /// Established and half-open TCP connections (IPVS: `tcp_state_active`).
-    pub active: u64,
-    /// All others: closing, and UDP.
-    pub inactive: u64,
+/// What a row of `DESTS` means for the connections that point to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct DestView {
+    /// Low bits of its generation.
+    pub(super) generation: u16,
+    /// Number of its service.
+    pub(super) service: u32,
+    /// Persistence of its service: timeout in ticks, and which bits of a client count.
+    pub(super) persistence: Option<(u32, AddrWords)>,
+}
+
+/// What a scan needs to know.
+pub(super) struct View {
+    /// Tick.
+    pub(super) now: u32,
+    /// Timeout of each state, ticks.
+    pub(super) timeouts: [u32; STATES],
+    /// By id.
+    pub(super) dests: Vec<DestView>,
+}
+
+impl View {
+    fn dest(&self, meta: ConnMeta) -> Option<&DestView> {
+        let dest = self.dests.get(meta.dest as usize)?;
+        (dest.generation == meta.generation).then_some(dest)
+    }
+
+    fn timeout(&self, meta: ConnMeta) -> u32 {
+        if meta.code() == state::TEMPLATE {
+            let persistence = self.dest(meta).and_then(|dest| dest.persistence);
+            return persistence.map_or(0, |(ticks, _)| ticks);
+        }
+        self.timeouts
+            .get(meta.code() as usize % STATES)
+            .copied()
+            .unwrap_or(0)
+    }
 }
 
 /// A connection as it stands in the table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RawConn {
-    pub(super) key: ConnKey,
+    pub(super) client: IpAddr,
+    pub(super) client_port: u16,
+    pub(super) other_port: u16,
     pub(super) meta: ConnMeta,
-    pub(super) remaining: Duration,
+    /// Ticks.
+    pub(super) remaining: u32,
 }
 
-/// The table, mapped.
+/// Clients that have connections to a persistent service: number of the service, masked address.
+type Held = HashSet<(u32, AddrWords)>;
+
+/// The tables, mapped.
 pub(super) struct Conns {
-    start: NonNull<ConnBucket>,
-    buckets: usize,
+    tables: [Table; 2],
+    loads: Loads,
     clock: Clock,
-    /// Keeps the map alive.
-    _map: Map,
+    /// Lines of both tables; the next one that [`Conns::expire`] looks at.
+    cursor: usize,
+    /// Of the last whole round through the tables, and of this one so far.
+    held: Held,
+    holding: Held,
 }
 
-// SAFETY: the mapping belongs to this value alone, and its words are only used as atomics.
-unsafe impl Send for Conns {}
-// SAFETY: as above.
-unsafe impl Sync for Conns {}
+/// A table of one family.
+struct Table {
+    memory: Mapped,
+    family: u8,
+    /// Words of a slot.
+    stride: usize,
+}
 
 impl Conns {
-    /// Maps the table of a loaded object.
-    pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, DataplaneError> {
-        let missing = DataplaneError::Missing(names::CONNS);
-        let map = ebpf.take_map(names::CONNS).ok_or(missing)?;
-        let Map::Array(data) = &map else {
-            return Err(DataplaneError::Missing("array CONNS"));
+    pub(super) fn new(v4: Mapped, v6: Mapped, loads: Loads, clock: Clock) -> Self {
+        let table = |memory, family, stride| Table {
+            memory,
+            family,
+            stride,
         };
-        let info = data.info().map_err(|source| DataplaneError::Map {
-            map: names::CONNS,
-            source,
-        })?;
-        if info.value_size() as usize != size_of::<ConnBucket>() {
-            return Err(DataplaneError::Missing("array CONNS of this layout"));
+        Self {
+            tables: [table(v4, FAMILY_IPV4, 2), table(v6, FAMILY_IPV6, 4)],
+            loads,
+            clock,
+            cursor: 0,
+            held: Held::new(),
+            holding: Held::new(),
         }
-        let buckets = info.max_entries() as usize;
-        // SAFETY: a new mapping at an address that the kernel chooses.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                buckets * size_of::<ConnBucket>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                data.fd().as_fd().as_raw_fd(),
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(DataplaneError::Conns(io::Error::last_os_error()));
-        }
-        let start = NonNull::new(start.cast());
-        Ok(Self {
-            start: start.ok_or(DataplaneError::Missing("memory of CONNS"))?,
-            buckets,
-            clock: Clock::of_this_kernel()?,
-            _map: map,
-        })
     }
 
-    /// All connections that are not past their time at tick `now`; the slots of those that are
-    /// become free.
-    pub(super) fn scan(&self, now: u32) -> impl Iterator<Item = RawConn> {
-        (0..self.buckets * CONN_SLOTS).filter_map(move |slot| self.look(slot, now))
+    /// All connections and templates that are not past their time; the slots of those that are
+    /// become free. A masqueraded connection is one, by its client's entry.
+    pub(super) fn scan<'a>(&'a self, view: &'a View) -> impl Iterator<Item = RawConn> + 'a {
+        let slots = move |table: &'a Table| {
+            (0..table.memory.len() / table.stride)
+                .filter_map(move |slot| self.look(table, slot, view))
+        };
+        self.tables.iter().flat_map(slots)
     }
 
-    fn look(&self, slot: usize, now: u32) -> Option<RawConn> {
-        let (meta, key) = self.words(slot)?;
+    /// Frees what is past its time in the next part of the tables.
+    pub(super) fn expire(&mut self, view: &View) {
+        let [v4, v6] = &self.tables;
+        let lines_v4 = v4.memory.len() / CONN_WORDS;
+        let all = lines_v4 + v6.memory.len() / CONN_WORDS;
+        let end = (self.cursor + SLICE).min(all);
+        let mut holding = std::mem::take(&mut self.holding);
+        for line in self.cursor..end {
+            let (table, line) = if line < lines_v4 {
+                (v4, line)
+            } else {
+                (v6, line - lines_v4)
+            };
+            let slots = CONN_WORDS / table.stride;
+            for slot in line * slots..(line + 1) * slots {
+                if let Some(conn) = self.look(table, slot, view) {
+                    holding.extend(held_by(view, &conn));
+                }
+            }
+        }
+        self.holding = holding;
+        self.cursor = end;
+        if end == all {
+            self.cursor = 0;
+            self.held = std::mem::take(&mut self.holding);
+        }
+    }
+
+    fn look(&self, table: &Table, slot: usize, view: &View) -> Option<RawConn> {
+        let meta = table.memory.word(slot * table.stride)?;
         let word = meta.load(Ordering::Acquire);
         let conn = ConnMeta::unpack(word);
         if word == 0 {
             return None;
         }
-        if conn.state == CONN_BUSY {
+        if conn.code() == state::BUSY {
             // Busy for a moment only, unless an agent died while it freed the slot.
-            if conn.age(now) > ORPHANED && conn.age(now) < CONN_TICK_MASK / 2 {
-                self.free(slot, word, now);
+            if conn.age(view.now) > ORPHANED && conn.age(view.now) < CONN_TICK_MASK / 2 {
+                self.free(table, slot, word, view);
             }
             return None;
         }
-        let key = ConnKey::unpack(key.load(Ordering::Acquire));
+        let (client, client_port, other_port) = table.key(slot)?;
         // A packet may have been counted in the tick after `now` was asked for.
-        let age = match conn.age(now) {
+        let age = match conn.age(view.now) {
             age if age > CONN_TICK_MASK / 2 => 0,
             age => age,
         };
-        let idle = u64::from(age) * u64::from(self.clock.tick_ns);
-        let Some(remaining) = tcp_state::timeout_ns(conn.state).checked_sub(idle) else {
-            self.free(slot, word, now);
+        let raw = RawConn {
+            client: address(client, table.family),
+            client_port,
+            other_port,
+            meta: conn,
+            remaining: 0,
+        };
+        let Some(remaining) = view.timeout(conn).checked_sub(age) else {
+            if !self.extend(table, slot, word, &raw, view) {
+                self.free(table, slot, word, view);
+            }
             return None;
         };
         // The same word again: the key belongs to it (see lb-ebpf's conntrack).
-        (meta.load(Ordering::Acquire) == word).then(|| RawConn {
-            key,
-            meta: conn,
-            remaining: Duration::from_nanos(remaining),
-        })
+        (meta.load(Ordering::Acquire) == word && !conn.is_reply())
+            .then_some(RawConn { remaining, ..raw })
+    }
+
+    /// A template past its time whose client still has connections gets another minute.
+    fn extend(&self, table: &Table, slot: usize, word: u64, raw: &RawConn, view: &View) -> bool {
+        let Some(dest) = view.dest(raw.meta) else {
+            return false;
+        };
+        let Some((ticks, mask)) = dest.persistence else {
+            return false;
+        };
+        let client = masked(raw.client, mask);
+        if raw.meta.code() != state::TEMPLATE || !self.held.contains(&(dest.service, client)) {
+            return false;
+        }
+        let grace = self.clock.ticks(TEMPLATE_GRACE);
+        let longer = ConnMeta {
+            seen: view.now.wrapping_sub(ticks).wrapping_add(grace) & CONN_TICK_MASK,
+            ..raw.meta
+        };
+        if let Some(meta) = table.memory.word(slot * table.stride) {
+            // If the program was faster, it has refreshed the template itself.
+            let _ = meta.compare_exchange(word, longer.pack(), Ordering::AcqRel, Ordering::Relaxed);
+        }
+        true
     }
 
     /// Frees a slot that still holds `word`, key and all.
-    fn free(&self, slot: usize, word: u64, now: u32) {
+    fn free(&self, table: &Table, slot: usize, word: u64, view: &View) {
+        let conn = ConnMeta::unpack(word);
         let busy = ConnMeta {
-            state: CONN_BUSY,
-            seen: now,
-            ..ConnMeta::unpack(word)
+            state: state::BUSY,
+            seen: view.now,
+            ..conn
         }
         .pack();
-        if let Some((meta, key)) = self.words(slot)
-            && meta
-                .compare_exchange(word, busy, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
+        let first = slot * table.stride;
+        let Some(meta) = table.memory.word(first) else {
+            return;
+        };
+        if meta
+            .compare_exchange(word, busy, Ordering::AcqRel, Ordering::Relaxed)
+            .is_err()
         {
-            key.store(0, Ordering::Release);
-            meta.store(0, Ordering::Release);
+            return;
         }
-    }
-
-    /// The two words of a slot.
-    fn words(&self, slot: usize) -> Option<(&AtomicU64, &AtomicU64)> {
-        if slot >= self.buckets * CONN_SLOTS {
-            return None;
-        }
-        // SAFETY: inside the mapping, which lives as long as `self`; both words are 8-aligned.
-        unsafe {
-            let words = self.start.as_ptr().cast::<u64>().add(slot * 2);
-            Some((
-                AtomicU64::from_ptr(words),
-                AtomicU64::from_ptr(words.add(1)),
-            ))
-        }
-    }
-
-    /// Numbers of connections by destination row and generation.
-    pub(super) fn counts(&self, now: u32) -> BTreeMap<(u16, u16), ConnCounts> {
-        let mut rows: BTreeMap<(u16, u16), ConnCounts> = BTreeMap::new();
-        for RawConn { meta, .. } in self.scan(now) {
-            let counts = rows.entry((meta.dest, meta.generation)).or_default();
-            match meta.state {
-                tcp_state::ESTABLISHED | tcp_state::SYN_RECV => counts.active += 1,
-                _ => counts.inactive += 1,
+        for index in first + 1..first + table.stride {
+            if let Some(key) = table.memory.word(index) {
+                key.store(0, Ordering::Release);
             }
         }
-        rows
+        meta.store(0, Ordering::Release);
+        let counted = !conn.is_reply() && conn.code() < state::TEMPLATE;
+        if counted && view.dest(conn).is_some() {
+            self.loads.count_off(conn.dest.into(), conn.code());
+        }
     }
 }
 
-impl Drop for Conns {
-    fn drop(&mut self) {
-        let len = self.buckets * size_of::<ConnBucket>();
-        // SAFETY: what `open` mapped; nothing borrows from it any more.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), len) };
+impl Table {
+    /// Client, its port, the other port.
+    fn key(&self, slot: usize) -> Option<(AddrWords, u16, u16)> {
+        let word = |index: usize| {
+            let word = self.memory.word(slot * self.stride + 1 + index)?;
+            Some(word.load(Ordering::Acquire))
+        };
+        if self.family == FAMILY_IPV4 {
+            let key = ConnKey::unpack(word(0)?);
+            Some(([key.client, 0, 0, 0], key.client_port, key.other_port))
+        } else {
+            let key = Conn6Key::unpack([word(0)?, word(1)?, word(2)?]);
+            Some((key.client, key.client_port, key.other_port))
+        }
     }
+}
+
+/// What a connection keeps alive: the template of its client.
+fn held_by(view: &View, conn: &RawConn) -> Option<(u32, AddrWords)> {
+    if conn.meta.code() == state::TEMPLATE {
+        return None;
+    }
+    let dest = view.dest(conn.meta)?;
+    let (_, mask) = dest.persistence?;
+    Some((dest.service, masked(conn.client, mask)))
+}
+
+fn masked(client: IpAddr, mask: AddrWords) -> AddrWords {
+    let mut words = super::plan::words(client);
+    for (word, mask) in words.iter_mut().zip(mask) {
+        *word &= mask;
+    }
+    words
 }
 
 /// A connection in the terms of its virtual server.
-pub(super) fn describe(
-    raw: RawConn,
-    protocol: Protocol,
-    virt: IpAddr,
-    server: SocketAddr,
-) -> Connection {
-    let RawConn {
-        key,
-        meta,
-        remaining,
-    } = raw;
+pub(super) fn describe(raw: &RawConn, key: &super::plan::DestKey, clock: Clock) -> Connection {
+    let service = key.service;
     Connection {
-        protocol,
-        client: SocketAddr::new(
-            Ipv4Addr::from(key.client.to_ne_bytes()).into(),
-            u16::from_be(key.client_port),
-        ),
-        virt: SocketAddr::new(virt, u16::from_be(key.virt_port)),
-        server,
-        state: meta.state,
-        remaining,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tick_is_about_a_second_at_any_hz() {
-        for (jiffy_ns, shift) in [
-            (10_000_000, 6),
-            (4_000_000, 8),
-            (3_333_333, 8),
-            (1_000_000, 10),
-        ] {
-            let clock = Clock::of_jiffy(jiffy_ns);
-            assert_eq!((clock.shift, clock.tick_ns), (shift, jiffy_ns << shift));
-            assert!((LONGEST_TICK_NS / 2..=LONGEST_TICK_NS).contains(&clock.tick_ns));
-        }
+        protocol: service.protocol,
+        client: SocketAddr::new(raw.client, u16::from_be(raw.client_port)),
+        virt: SocketAddr::new(service.addr, u16::from_be(raw.other_port)),
+        server: key.addr,
+        state: raw.meta.code(),
+        remaining: clock.duration(raw.remaining),
     }
 }

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From the object embedded in the binary to a verified program in the kernel.
 
+use aya::maps::{MapData, ProgramArray};
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::{DEFAULT_CONNS, MAX_CONNS, conn_buckets, maps};
+use lb_common::abi::{
+    CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, STEP_PROGRAMS, conn_lines, conn6_lines, maps,
+};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::warn;
 
-use super::conns::{self, Clock};
+use super::clock::Clock;
+use super::conns;
 use super::{DataplaneError, ProgramInfo};
 
 /// The object that `cargo xtask build` compiles; empty in a debug build without the BPF toolchain.
@@ -23,8 +27,8 @@ fn embedded_object_present() -> bool {
 /// Capacities that are fixed when the maps are created.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadOptions {
-    /// Connections kept, 32 bytes each; beyond it those that matter least make room. At most
-    /// `lb_common::abi::MAX_CONNS`.
+    /// IPv4 connections kept, 32 bytes each, and a quarter as many IPv6 ones, 64 bytes each; beyond
+    /// it those that matter least make room. At most `lb_common::abi::MAX_CONNS`.
     pub max_conns: u32,
 }
 
@@ -36,24 +40,33 @@ impl Default for LoadOptions {
     }
 }
 
+/// What is in the kernel, and stays there for as long as this lives.
+pub(super) struct Loaded {
+    pub(super) ebpf: Ebpf,
+    /// The kernel empties the array when nobody holds it.
+    pub(super) steps: ProgramArray<MapData>,
+    pub(super) info: ProgramInfo,
+}
+
 /// Creates the maps and has the program verified. Attaches nothing.
-pub(super) fn load(options: &LoadOptions) -> Result<(Ebpf, ProgramInfo), DataplaneError> {
+pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, DataplaneError> {
     if !embedded_object_present() {
         return Err(DataplaneError::NoObject);
     }
     // The program has no CO-RE relocations, so the kernel's BTF (tens of milliseconds to read) is
     // not needed.
-    let buckets = conn_buckets(options.max_conns.min(MAX_CONNS));
-    let clock = Clock::of_this_kernel()?;
-    let (shift, tick_ns) = (clock.shift, clock.tick_ns);
+    let max_conns = options.max_conns.min(MAX_CONNS);
+    let (lines, lines6) = (conn_lines(max_conns), conn6_lines(max_conns / CONN6_SHARE));
+    let shift = clock.shift;
     let key = conns::random_key()?;
     let mut loader = EbpfLoader::new();
     loader
         .btf(None)
-        .map_max_entries(maps::CONNS, buckets)
-        .override_global(maps::CONN_BUCKETS, &buckets, true)
-        .override_global(maps::TICK_SHIFT, &shift, true)
-        .override_global(maps::TICK_NS, &tick_ns, true);
+        .map_max_entries(maps::CONNS, lines)
+        .map_max_entries(maps::CONNS6, lines6)
+        .override_global(maps::CONN_LINES, &lines, true)
+        .override_global(maps::CONN6_LINES, &lines6, true)
+        .override_global(maps::TICK_SHIFT, &shift, true);
     for (name, word) in maps::HASH_WORDS.into_iter().zip(&key) {
         loader.override_global(name, word, true);
     }
@@ -62,12 +75,34 @@ pub(super) fn load(options: &LoadOptions) -> Result<(Ebpf, ProgramInfo), Datapla
     let xdp = program(&mut ebpf)?;
     xdp.load()?;
     let info = xdp.info()?;
+    let steps = load_steps(&mut ebpf)?;
     clock_program(&mut ebpf)?.load()?;
     let info = ProgramInfo {
         verified_instructions: info.verified_instruction_count(),
         translated_bytes: info.size_translated(),
     };
-    Ok((ebpf, info))
+    Ok(Loaded { ebpf, steps, info })
+}
+
+/// Loads the programs that the packet program goes on in.
+fn load_steps(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, DataplaneError> {
+    let failed = |source| DataplaneError::Map {
+        map: maps::STEPS,
+        source,
+    };
+    let map = ebpf
+        .take_map(maps::STEPS)
+        .ok_or(DataplaneError::Missing(maps::STEPS))?;
+    let mut steps = ProgramArray::try_from(map).map_err(failed)?;
+    for (index, name) in (0..).zip(STEP_PROGRAMS) {
+        let program: &mut Xdp = ebpf
+            .program_mut(name)
+            .ok_or(DataplaneError::Missing(name))?
+            .try_into()?;
+        program.load()?;
+        steps.set(index, program.fd()?, 0).map_err(failed)?;
+    }
+    Ok(steps)
 }
 
 /// Hands the log records of a program built with `packet-log` to the agent's own log; any other
@@ -134,7 +169,7 @@ pub(super) fn program_fd(ebpf: &Ebpf) -> Result<&ProgramFd, DataplaneError> {
     Ok(program.fd()?)
 }
 
-/// Room for the frame that a test run gives back; the program never makes a frame longer.
+/// Room for the frame that a test run gives back, an outer header included.
 const TEST_RUN_ROOM: usize = 2048;
 
 /// See `Dataplane::test_run`.

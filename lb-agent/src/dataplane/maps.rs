@@ -8,9 +8,14 @@
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
-use lb_common::abi::{Dest, Link, Member, Service, ServiceKey, Traffic, maps as names};
+use lb_common::abi::{
+    Dest, HashLine, Link, Load, Member, Service, ServiceKey, Settings, Traffic, Tunnel,
+    maps as names,
+};
 
 use super::DataplaneError;
+use super::loads::Loads;
+use super::mapped::Mapped;
 use super::plan::Op;
 
 /// A value whose bytes go to the kernel as they are.
@@ -22,28 +27,38 @@ pub(super) struct Abi<T: bytemuck::Pod>(pub(super) T);
 unsafe impl<T: bytemuck::Pod> aya::Pod for Abi<T> {}
 
 pub(super) struct Maps {
-    services: HashMap<MapData, Abi<ServiceKey>, Abi<Service>>,
+    settings: Array<MapData, Abi<Settings>>,
+    filter: Array<MapData, u64>,
+    services: HashMap<MapData, Abi<ServiceKey>, u32>,
+    service_rows: Array<MapData, Abi<Service>>,
     members: Array<MapData, Abi<Member>>,
+    hash_lines: Array<MapData, Abi<HashLine>>,
     cursors: Array<MapData, u64>,
     dests: Array<MapData, Abi<Dest>>,
+    tunnels: Array<MapData, Abi<Tunnel>>,
+    pub(super) loads: Loads,
     links: Array<MapData, Abi<Link>>,
     verdicts: PerCpuArray<MapData, u64>,
     dest_traffic: PerCpuArray<MapData, Abi<Traffic>>,
-    service_traffic: PerCpuArray<MapData, Abi<Traffic>>,
 }
 
 impl Maps {
     /// Opens the maps of a loaded object.
     pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, DataplaneError> {
         Ok(Self {
+            settings: open(ebpf, names::SETTINGS)?,
+            filter: open(ebpf, names::FILTER)?,
             services: open(ebpf, names::SERVICES)?,
+            service_rows: open(ebpf, names::SERVICE_ROWS)?,
             members: open(ebpf, names::MEMBERS)?,
+            hash_lines: open(ebpf, names::HASH_LINES)?,
             cursors: open(ebpf, names::CURSORS)?,
             dests: open(ebpf, names::DESTS)?,
+            tunnels: open(ebpf, names::TUNNELS)?,
+            loads: Loads::new(mapped(ebpf, names::LOADS, size_of::<Load>())?),
             links: open(ebpf, names::LINKS)?,
             verdicts: open(ebpf, names::VERDICTS)?,
             dest_traffic: open(ebpf, names::DEST_TRAFFIC)?,
-            service_traffic: open(ebpf, names::SERVICE_TRAFFIC)?,
         })
     }
 
@@ -60,23 +75,34 @@ impl Maps {
         match op {
             Op::PutLink { ifindex, row } => (names::LINKS, self.links.set(*ifindex, Abi(*row), 0)),
             Op::PutDest { id, row } => (names::DESTS, self.dests.set(*id, Abi(*row), 0)),
-            Op::PutMembers { first, rows } => {
-                let put = (*first..)
-                    .zip(rows)
-                    .try_for_each(|(index, row)| self.members.set(index, Abi(*row), 0));
-                (names::MEMBERS, put)
+            Op::PutSettings { row } => (names::SETTINGS, self.settings.set(0, Abi(*row), 0)),
+            Op::PutFilter { index, row } => (names::FILTER, self.filter.set(*index, *row, 0)),
+            Op::PutTunnel { id, row } => (names::TUNNELS, self.tunnels.set(*id, Abi(*row), 0)),
+            Op::SetThresholds { id, upper, lower } => {
+                self.loads.set_thresholds(*id, *upper, *lower);
+                (names::LOADS, Ok(()))
             }
+            Op::PutMembers { first, rows } => {
+                (names::MEMBERS, put_rows(&mut self.members, *first, rows))
+            }
+            Op::PutHashLines { first, rows } => (
+                names::HASH_LINES,
+                put_rows(&mut self.hash_lines, *first, rows),
+            ),
             Op::PutCursor { service, cursor } => {
                 (names::CURSORS, self.cursors.set(*service, *cursor, 0))
             }
-            Op::PutService { key, row } => (
-                names::SERVICES,
-                self.services.insert(Abi(*key), Abi(*row), 0),
+            Op::PutServiceRow { row, service } => (
+                names::SERVICE_ROWS,
+                self.service_rows.set(*row, Abi(*service), 0),
             ),
+            Op::PutService { key, row } => {
+                (names::SERVICES, self.services.insert(Abi(*key), *row, 0))
+            }
             Op::RemoveService { key } => (names::SERVICES, self.services.remove(&Abi(*key))),
-            Op::ZeroDestTraffic { id } => (names::DEST_TRAFFIC, zero(&mut self.dest_traffic, *id)),
-            Op::ZeroServiceTraffic { id } => {
-                (names::SERVICE_TRAFFIC, zero(&mut self.service_traffic, *id))
+            Op::ZeroDest { id } => {
+                self.loads.zero(*id);
+                (names::DEST_TRAFFIC, zero(&mut self.dest_traffic, *id))
             }
         }
     }
@@ -97,11 +123,26 @@ impl Maps {
     pub(super) fn dest_traffic(&self, id: u32) -> Result<Traffic, DataplaneError> {
         sum(&self.dest_traffic, names::DEST_TRAFFIC, id)
     }
+}
 
-    /// One service's counters, summed over CPUs.
-    pub(super) fn service_traffic(&self, id: u32) -> Result<Traffic, DataplaneError> {
-        sum(&self.service_traffic, names::SERVICE_TRAFFIC, id)
-    }
+fn put_rows<T: bytemuck::Pod>(
+    map: &mut Array<MapData, Abi<T>>,
+    first: u32,
+    rows: &[T],
+) -> Result<(), MapError> {
+    (first..)
+        .zip(rows)
+        .try_for_each(|(index, row)| map.set(index, Abi(*row), 0))
+}
+
+/// Takes an array out of the object and maps it into memory.
+pub(super) fn mapped(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    value_size: usize,
+) -> Result<Mapped, DataplaneError> {
+    let map = ebpf.take_map(name).ok_or(DataplaneError::Missing(name))?;
+    Mapped::open(map, name, value_size)
 }
 
 /// Takes a map out of the object and checks that it is of the expected kind.
@@ -137,5 +178,7 @@ fn sum(
             conns: sum.conns + cpu.conns,
             in_packets: sum.in_packets + cpu.in_packets,
             in_bytes: sum.in_bytes + cpu.in_bytes,
+            out_packets: sum.out_packets + cpu.out_packets,
+            out_bytes: sum.out_bytes + cpu.out_bytes,
         }))
 }

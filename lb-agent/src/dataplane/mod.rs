@@ -9,24 +9,33 @@
 //! ```
 
 mod attach;
+mod clock;
 mod conns;
 mod load;
+mod loads;
+mod mapped;
 mod maps;
 pub mod plan;
+mod settings;
 mod stats;
 
 use std::time::Duration;
 
+use lb_common::abi::{ConnLine, STATE_TIMEOUT_BITS, Settings, maps as names};
 use lb_common::wire::Mac;
 use serde::Serialize;
 use thiserror::Error;
 
 pub use attach::{Attachment, Mode};
-pub use conns::{ConnCounts, Connection};
+pub use conns::Connection;
 pub use load::LoadOptions;
+pub use loads::ConnCounts;
 pub use stats::{ServerTraffic, ServiceTraffic, Stats, TrafficCounts};
 
+use crate::config::model::Global;
 use crate::health::Desired;
+use clock::Clock;
+use conns::{DestView, View};
 use plan::{NextHopRow, Plan, PlanError};
 
 /// What can go wrong between the agent and the kernel's BPF side.
@@ -107,8 +116,13 @@ pub struct ProgramInfo {
 /// The loaded packet program, its maps and attachments. Dropping it detaches and unloads.
 pub struct Dataplane {
     ebpf: aya::Ebpf,
+    /// Keeps the programs that the packet program goes on in.
+    _steps: aya::maps::ProgramArray<aya::maps::MapData>,
     maps: maps::Maps,
     conns: conns::Conns,
+    clock: Clock,
+    global: Global,
+    settings: Settings,
     plan: Plan,
     attachments: attach::Attachments,
     info: ProgramInfo,
@@ -117,17 +131,52 @@ pub struct Dataplane {
 impl Dataplane {
     /// Loads and verifies the program; attaches nothing.
     pub fn load(options: &LoadOptions) -> Result<Self, DataplaneError> {
-        let (mut ebpf, info) = load::load(options)?;
+        let clock = Clock::of_this_kernel()?;
+        let load::Loaded {
+            mut ebpf,
+            steps,
+            info,
+        } = load::load(options, clock)?;
         let maps = maps::Maps::open(&mut ebpf)?;
-        let conns = conns::Conns::open(&mut ebpf)?;
-        Ok(Self {
+        let line = size_of::<ConnLine>();
+        let conns = conns::Conns::new(
+            maps::mapped(&mut ebpf, names::CONNS, line)?,
+            maps::mapped(&mut ebpf, names::CONNS6, line)?,
+            maps.loads.clone(),
+            clock,
+        );
+        let global = Global::default();
+        let settings = settings::row(&global, false, clock, load::now(&ebpf)?);
+        let mut dataplane = Self {
             ebpf,
+            _steps: steps,
             maps,
             conns,
+            clock,
+            global,
+            settings,
             plan: Plan::default(),
             attachments: attach::Attachments::default(),
             info,
-        })
+        };
+        dataplane
+            .maps
+            .perform(&[plan::Op::PutSettings { row: settings }])?;
+        Ok(dataplane)
+    }
+
+    /// Takes over what `global_defs` says of connections and timeouts.
+    pub fn tune(&mut self, global: &Global) -> Result<(), DataplaneError> {
+        self.global = global.clone();
+        self.beat()
+    }
+
+    /// Gives a sign of life, for the watchdog.
+    pub fn beat(&mut self) -> Result<(), DataplaneError> {
+        let now = load::now(&self.ebpf)?;
+        let row = settings::row(&self.global, self.plan.any_port(), self.clock, now);
+        self.settings = row;
+        self.maps.perform(&[plan::Op::PutSettings { row }])
     }
 
     /// What the verifier said.
@@ -146,8 +195,9 @@ impl Dataplane {
         let mut next = self.plan.clone();
         let ops = next.apply(desired, now)?;
         self.maps.perform(&ops)?;
+        let any_port = next.any_port() != self.plan.any_port();
         self.plan = next;
-        Ok(())
+        if any_port { self.beat() } else { Ok(()) }
     }
 
     /// Brings the next hops of all servers to what `lookup` knows of each address.
@@ -200,41 +250,59 @@ impl Dataplane {
         self.attachments.list()
     }
 
-    /// Counters since load, and the connections there are. Walks through the whole connection table:
-    /// some ten milliseconds for a million connections.
+    /// Counters since load, and the connections there are.
     pub fn stats(&self) -> Result<Stats, DataplaneError> {
-        stats::read(
-            &self.maps,
-            &self.plan,
-            &self.conns.counts(load::now(&self.ebpf)?),
-        )
+        stats::read(&self.maps, &self.plan)
     }
 
-    /// Frees the slots of connections that are past their time. The packet program does without, but
-    /// its time wraps around after months: call it once in a while, within a week.
-    pub fn expire(&self) -> Result<(), DataplaneError> {
-        let now = load::now(&self.ebpf)?;
-        self.conns.scan(now).for_each(drop);
+    /// Frees the slots of connections that are past their time, in the next part of the tables. The
+    /// packet program treats such a connection as absent, but it still counts for its server.
+    pub fn expire(&mut self) -> Result<(), DataplaneError> {
+        let view = self.view()?;
+        self.conns.expire(&view);
+        if self.settings.watchdog != 0 && view.now != self.settings.heartbeat {
+            self.beat()?;
+        }
         Ok(())
     }
 
-    /// All connections, in no particular order; those whose real server is gone for good are left
-    /// out. Connections may come and go while they are listed.
-    pub fn conns(&self) -> Result<impl Iterator<Item = Connection>, DataplaneError> {
+    /// All connections and persistence templates, in no particular order; those whose real server
+    /// is gone for good are left out. Connections may come and go while they are listed.
+    pub fn conns(&self) -> Result<Vec<Connection>, DataplaneError> {
         let owners = self.plan.owners();
-        let connections = self
-            .conns
-            .scan(load::now(&self.ebpf)?)
-            .filter_map(move |raw| {
-                let (service, server) = owners.get(&(raw.meta.dest, raw.meta.generation))?;
-                Some(conns::describe(
-                    raw,
-                    service.protocol,
-                    service.addr,
-                    *server,
-                ))
-            });
-        Ok(connections)
+        let view = self.view()?;
+        let describe = |raw: conns::RawConn| {
+            let key = owners.get(&(raw.meta.dest, raw.meta.generation))?;
+            Some(conns::describe(&raw, key, self.clock))
+        };
+        Ok(self.conns.scan(&view).filter_map(describe).collect())
+    }
+
+    fn view(&self) -> Result<View, DataplaneError> {
+        let mut dests = Vec::new();
+        for ((id, generation), key) in self.plan.owners() {
+            let id = id as usize;
+            if dests.len() <= id {
+                dests.resize(id + 1, DestView::default());
+            }
+            let service = self.plan.service(key.service);
+            dests[id] = DestView {
+                generation,
+                service: self.plan.number(key.service).unwrap_or(u32::MAX),
+                persistence: service.and_then(|service| {
+                    let timeout = service.persistence?.timeout;
+                    Some((self.clock.ticks(timeout), plan::client_mask(service)))
+                }),
+            };
+        }
+        Ok(View {
+            now: load::now(&self.ebpf)?,
+            timeouts: self
+                .settings
+                .states
+                .map(|row| row & ((1 << STATE_TIMEOUT_BITS) - 1)),
+            dests,
+        })
     }
 
     /// Runs the program once over `frame`, on the live maps but on no interface

@@ -9,7 +9,7 @@ use lb_common::verdict::Verdict;
 use serde::Serialize;
 
 use super::DataplaneError;
-use super::conns::ConnCounts;
+use super::loads::ConnCounts;
 use super::maps::Maps;
 use super::plan::Plan;
 use crate::config::model::ServiceId;
@@ -23,6 +23,20 @@ pub struct TrafficCounts {
     pub in_packets: u64,
     /// Bytes of IP datagrams from clients.
     pub in_bytes: u64,
+    /// Packets to clients; only those of masqueraded servers pass the director.
+    pub out_packets: u64,
+    /// Bytes of IP datagrams to clients.
+    pub out_bytes: u64,
+}
+
+impl std::ops::AddAssign for TrafficCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.conns += other.conns;
+        self.in_packets += other.in_packets;
+        self.in_bytes += other.in_bytes;
+        self.out_packets += other.out_packets;
+        self.out_bytes += other.out_bytes;
+    }
 }
 
 impl From<Traffic> for TrafficCounts {
@@ -31,6 +45,8 @@ impl From<Traffic> for TrafficCounts {
             conns: t.conns,
             in_packets: t.in_packets,
             in_bytes: t.in_bytes,
+            out_packets: t.out_packets,
+            out_bytes: t.out_bytes,
         }
     }
 }
@@ -67,35 +83,32 @@ pub struct Stats {
 }
 
 /// Reads the counters of all verdicts, services and servers.
-pub(super) fn read(
-    maps: &Maps,
-    plan: &Plan,
-    conns: &BTreeMap<(u16, u16), ConnCounts>,
-) -> Result<Stats, DataplaneError> {
+pub(super) fn read(maps: &Maps, plan: &Plan) -> Result<Stats, DataplaneError> {
     let mut stats = Stats::default();
     for verdict in Verdict::ALL {
         stats
             .verdicts
             .insert(verdict.name(), maps.verdict(*verdict as u32)?);
     }
-    for (service, id) in plan.services() {
-        let mut servers = Vec::new();
+    for (service, _) in plan.services() {
+        let mut all = TrafficCounts::default();
+        // A server whose method changed has two rows.
+        let mut servers: BTreeMap<SocketAddr, ServerTraffic> = BTreeMap::new();
         for (server, dest) in plan.servers(service) {
-            servers.push(ServerTraffic {
+            let counts = maps.dest_traffic(dest)?.into();
+            all += counts;
+            let of = servers.entry(server).or_insert(ServerTraffic {
                 server,
-                counts: maps.dest_traffic(dest)?.into(),
-                conns: plan
-                    .dest_generation(service, server)
-                    .and_then(|generation| conns.get(&(dest as u16, generation)))
-                    .copied()
-                    .unwrap_or_default(),
+                counts: TrafficCounts::default(),
+                conns: ConnCounts::default(),
             });
+            of.counts += counts;
+            of.conns += maps.loads.counts(dest);
         }
-        let counts = maps.service_traffic(id)?.into();
         stats.services.push(ServiceTraffic {
             service,
-            counts,
-            servers,
+            counts: all,
+            servers: servers.into_values().collect(),
         });
     }
     Ok(stats)

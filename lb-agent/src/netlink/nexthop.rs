@@ -46,6 +46,10 @@ pub struct NextHopState {
     pub mac: Option<[u8; 6]>,
     /// The address is our own.
     pub local: bool,
+    /// Our address that the kernel would send from.
+    pub source: Option<IpAddr>,
+    /// Largest datagram that the interface takes, bytes; 0 while unknown.
+    pub mtu: u32,
 }
 
 /// New states of the addresses that changed.

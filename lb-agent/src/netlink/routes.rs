@@ -32,6 +32,8 @@ pub enum Route {
         /// The router; none if the address is on the link itself. That of an IPv4 route may have
         /// an IPv6 address.
         gateway: Option<IpAddr>,
+        /// Our address that the kernel would send from.
+        source: Option<IpAddr>,
     },
     /// No way: no route, an unreachable, prohibit or blackhole route, or one of a kind that leads
     /// to no neighbour (broadcast, multicast).
@@ -68,6 +70,7 @@ pub async fn lookup(handle: &Handle, addr: IpAddr) -> Result<Route, NetlinkError
 fn route_of(message: &RouteMessage) -> Route {
     let mut oif = None;
     let mut gateway = None;
+    let mut source = None;
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(ifindex) => oif = Some(*ifindex),
@@ -75,6 +78,8 @@ fn route_of(message: &RouteMessage) -> Route {
             RouteAttribute::Gateway(RouteAddress::Inet6(addr))
             | RouteAttribute::Via(RouteVia::Inet6(addr)) => gateway = Some(IpAddr::V6(*addr)),
             RouteAttribute::Via(_) => return Route::Unreachable,
+            RouteAttribute::PrefSource(RouteAddress::Inet(addr)) => source = Some((*addr).into()),
+            RouteAttribute::PrefSource(RouteAddress::Inet6(addr)) => source = Some((*addr).into()),
             _ => {}
         }
     }
@@ -82,7 +87,11 @@ fn route_of(message: &RouteMessage) -> Route {
         (RouteType::Local, oif) => Route::Local {
             ifindex: oif.unwrap_or(0),
         },
-        (RouteType::Unicast, Some(ifindex)) => Route::Via { ifindex, gateway },
+        (RouteType::Unicast, Some(ifindex)) => Route::Via {
+            ifindex,
+            gateway,
+            source,
+        },
         _ => Route::Unreachable,
     }
 }

@@ -132,6 +132,8 @@ pub struct LinkEvent {
     pub present: bool,
     /// Our MAC address on it, if it has one.
     pub mac: Option<[u8; 6]>,
+    /// Largest datagram that it takes, bytes.
+    pub mtu: u32,
 }
 
 /// An own address as the kernel tells of it.
@@ -282,10 +284,12 @@ fn link_event(message: &LinkMessage, present: bool) -> LinkEvent {
                 .contains(LinkFlags::Up | LinkFlags::Running),
         present,
         mac: None,
+        mtu: 0,
     };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => event.name.clone_from(name),
+            LinkAttribute::Mtu(mtu) => event.mtu = *mtu,
             LinkAttribute::Address(bytes) => event.mac = mac(bytes),
             _ => {}
         }

@@ -225,6 +225,7 @@ async fn run(
                         up,
                         present: true,
                         mac: None,
+                        mtu: 0,
                     };
                     driver.interface_changed(&link).await;
                 }

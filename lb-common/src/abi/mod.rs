@@ -96,8 +96,6 @@ pub mod maps {
     pub const CONN6_LINES: &str = "CONN6_LINES";
     /// Read-only data: a tick is 2 to the power of this many jiffies.
     pub const TICK_SHIFT: &str = "TICK_SHIFT";
-    /// Read-only data: length of a tick, nanoseconds.
-    pub const TICK_NS: &str = "TICK_NS";
     /// Read-only data: the words of a [`HashKey`](crate::hash::HashKey).
     pub const HASH_WORDS: [&str; 6] = ["HASH_0", "HASH_1", "HASH_2", "HASH_3", "HASH_4", "HASH_5"];
     /// Program array: the programs of [`STEP_PROGRAMS`](super::STEP_PROGRAMS).

@@ -99,7 +99,7 @@ pub struct SchedulerFlags {
 }
 
 /// `lb_kind`: how packets reach a real server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, PartialOrd, Ord)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ForwardMethod {
     /// Address translation: both ways through the director.
@@ -111,7 +111,7 @@ pub enum ForwardMethod {
 }
 
 /// `type …` behind TUN.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 pub enum Tunnel {
     /// IP in IP.
@@ -132,7 +132,7 @@ pub enum Tunnel {
 }
 
 /// The UDP checksum of a GUE tunnel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 pub enum GueChecksum {
     /// `nocsum`: none.

@@ -314,10 +314,13 @@ impl Follower {
     }
 
     fn publish(&mut self) {
-        let link_mac = |ifindex| self.links.get(&ifindex).and_then(|link| link.mac);
+        let link = |ifindex| {
+            let link = self.links.get(&ifindex);
+            link.map_or((None, 0), |link| (link.mac, link.mtu))
+        };
         let mut changes = Changes::new();
         for (addr, target) in &mut self.targets {
-            let Some(state) = target.state(link_mac) else {
+            let Some(state) = target.state(link) else {
                 continue;
             };
             let known = Some((state, target.is_silent()));

@@ -69,7 +69,9 @@ impl Target {
     /// Interface and address of the neighbour that frames go to.
     pub(crate) fn neighbour(&self) -> Option<(u32, IpAddr)> {
         match self.route {
-            Some(Route::Via { ifindex, gateway }) => Some((ifindex, gateway.unwrap_or(self.addr))),
+            Some(Route::Via {
+                ifindex, gateway, ..
+            }) => Some((ifindex, gateway.unwrap_or(self.addr))),
             Some(Route::Local { .. } | Route::Unreachable) | None => None,
         }
     }
@@ -154,21 +156,34 @@ impl Target {
         self.wake = Some(now + LOOK_AGAIN);
     }
 
-    /// What is known, with our MAC address on the interface; none before the first lookup.
-    pub(crate) fn state(&self, link_mac: impl Fn(u32) -> Option<[u8; 6]>) -> Option<NextHopState> {
+    /// What is known, with our MAC address on the interface and its MTU; none before the first
+    /// lookup.
+    pub(crate) fn state(
+        &self,
+        link: impl Fn(u32) -> (Option<[u8; 6]>, u32),
+    ) -> Option<NextHopState> {
         Some(match self.route? {
             Route::Local { ifindex } => NextHopState {
                 ifindex,
                 local: true,
                 ..NextHopState::default()
             },
-            Route::Via { ifindex, gateway } => NextHopState {
+            Route::Via {
                 ifindex,
-                link_mac: link_mac(ifindex),
                 gateway,
-                mac: self.mac,
-                local: false,
-            },
+                source,
+            } => {
+                let (link_mac, mtu) = link(ifindex);
+                NextHopState {
+                    ifindex,
+                    link_mac,
+                    gateway,
+                    mac: self.mac,
+                    local: false,
+                    source,
+                    mtu,
+                }
+            }
             Route::Unreachable => NextHopState::default(),
         })
     }
@@ -194,6 +209,7 @@ mod tests {
         target.set_route(Route::Via {
             ifindex: 2,
             gateway: None,
+            source: None,
         });
         assert_eq!(target.observe(None, now), Ask::Resolve);
         assert_eq!(
@@ -301,6 +317,7 @@ mod tests {
         target.set_route(Route::Via {
             ifindex: 2,
             gateway,
+            source: None,
         });
         assert_eq!(target.mac, None);
         assert_eq!(target.neighbour(), Some((2, IpAddr::from([10, 0, 0, 254]))));
@@ -311,6 +328,6 @@ mod tests {
         let mut target = resolved(Instant::now());
         target.set_route(Route::Local { ifindex: 1 });
         assert_eq!(target.neighbour(), None);
-        assert!(target.state(|_| None).unwrap().local);
+        assert!(target.state(|_| (None, 0)).unwrap().local);
     }
 }

@@ -70,6 +70,7 @@ impl<H: Host> Driver<H> {
                 up: false,
                 present: false,
                 mac: None,
+                mtu: 0,
             })
             .collect();
         for link in gone.iter().chain(links) {
