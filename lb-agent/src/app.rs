@@ -161,7 +161,10 @@ impl Agent {
         let first = needed && self.driver.host().dataplane().is_none();
         if first {
             let max_conns = config.global.conns.capacity;
-            let dataplane = Dataplane::load(&LoadOptions { max_conns })?;
+            let dataplane = Dataplane::load(&LoadOptions {
+                max_conns,
+                ..LoadOptions::default()
+            })?;
             if let Some(verified) = dataplane.info().verified_instructions {
                 info!("packet program loaded; the verifier walked {verified} instructions");
             }

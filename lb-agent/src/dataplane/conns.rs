@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lb_common::abi::{
-    AddrWords, CONN_TICK_MASK, CONN_WORDS, Conn6Key, ConnKey, ConnMeta, FAMILY_IPV4, FAMILY_IPV6,
+    AddrWords, CONN_SLOTS, CONN_TICK_MASK, Conn6Key, ConnKey, ConnMeta, FAMILY_IPV4, FAMILY_IPV6,
     STATES,
 };
 use lb_common::hash::HashKey;
@@ -169,8 +169,8 @@ impl Conns {
     /// Frees what is past its time in the next part of the tables.
     pub(super) fn expire(&mut self, view: &View) {
         let [v4, v6] = &self.tables;
-        let lines_v4 = v4.memory.len() / CONN_WORDS;
-        let all = lines_v4 + v6.memory.len() / CONN_WORDS;
+        let lines_v4 = v4.lines();
+        let all = lines_v4 + v6.lines();
         let end = (self.cursor + SLICE).min(all);
         let mut holding = std::mem::take(&mut self.holding);
         for line in self.cursor..end {
@@ -179,8 +179,7 @@ impl Conns {
             } else {
                 (v6, line - lines_v4)
             };
-            let slots = CONN_WORDS / table.stride;
-            for slot in line * slots..(line + 1) * slots {
+            for slot in line * CONN_SLOTS..(line + 1) * CONN_SLOTS {
                 if let Some(conn) = self.look(table, slot, view) {
                     holding.extend(held_by(view, &conn));
                 }
@@ -289,6 +288,10 @@ impl Conns {
 }
 
 impl Table {
+    fn lines(&self) -> usize {
+        self.memory.len() / self.stride / CONN_SLOTS
+    }
+
     /// Client, its port, the other port.
     fn key(&self, slot: usize) -> Option<(AddrWords, u16, u16)> {
         let word = |index: usize| {

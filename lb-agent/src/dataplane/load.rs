@@ -4,10 +4,9 @@
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::{
-    CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, STEP_PROGRAMS, conn_lines, conn6_lines, maps,
-};
+use lb_common::abi::{CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, STEP_PROGRAMS, conn_lines, maps};
 
+use lb_common::hash::HashKey;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::warn;
@@ -30,12 +29,16 @@ pub struct LoadOptions {
     /// IPv4 connections kept, 32 bytes each, and a quarter as many IPv6 ones, 64 bytes each; beyond
     /// it those that matter least make room. At most `lb_common::abi::MAX_CONNS`.
     pub max_conns: u32,
+    /// Key of the hash that chooses a flow's lines; a random one when absent, which is what keeps
+    /// strangers from choosing them.
+    pub hash_key: Option<HashKey>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             max_conns: DEFAULT_CONNS,
+            hash_key: None,
         }
     }
 }
@@ -56,9 +59,12 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
     // The program has no CO-RE relocations, so the kernel's BTF (tens of milliseconds to read) is
     // not needed.
     let max_conns = options.max_conns.min(MAX_CONNS);
-    let (lines, lines6) = (conn_lines(max_conns), conn6_lines(max_conns / CONN6_SHARE));
+    let (lines, lines6) = (conn_lines(max_conns), conn_lines(max_conns / CONN6_SHARE));
     let shift = clock.shift;
-    let key = conns::random_key()?;
+    let key = match options.hash_key {
+        Some(key) => key,
+        None => conns::random_key()?,
+    };
     let mut loader = EbpfLoader::new();
     loader
         .btf(None)

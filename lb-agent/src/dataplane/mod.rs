@@ -21,7 +21,7 @@ mod stats;
 
 use std::time::Duration;
 
-use lb_common::abi::{ConnLine, STATE_TIMEOUT_BITS, Settings, maps as names};
+use lb_common::abi::{Conn6Line, ConnLine, STATE_TIMEOUT_BITS, Settings, maps as names};
 use lb_common::wire::Mac;
 use serde::Serialize;
 use thiserror::Error;
@@ -138,10 +138,9 @@ impl Dataplane {
             info,
         } = load::load(options, clock)?;
         let maps = maps::Maps::open(&mut ebpf)?;
-        let line = size_of::<ConnLine>();
         let conns = conns::Conns::new(
-            maps::mapped(&mut ebpf, names::CONNS, line)?,
-            maps::mapped(&mut ebpf, names::CONNS6, line)?,
+            maps::mapped(&mut ebpf, names::CONNS, size_of::<ConnLine>())?,
+            maps::mapped(&mut ebpf, names::CONNS6, size_of::<Conn6Line>())?,
             maps.loads.clone(),
             clock,
         );
