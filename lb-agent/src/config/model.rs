@@ -13,7 +13,7 @@ use serde::Serialize;
 
 pub use service::{
     ForwardMethod, GueChecksum, Persistence, Protocol, RealServer, Scheduler, SchedulerFlags,
-    ServiceId, TcpCheck, Tunnel, VirtualServer,
+    ServiceId, SorryServer, TcpCheck, Tunnel, VirtualServer,
 };
 
 /// A whole configuration file.
@@ -40,12 +40,25 @@ pub struct Global {
     pub vrrp_mcast_group4: Ipv4Addr,
     /// `enable_script_security`: what runs as root must not be writable by others.
     pub script_security: bool,
-    /// `notify_fifo` and `vrrp_notify_fifo`: named pipes that are told of every change.
-    pub notify_fifos: Vec<String>,
+    /// `notify_fifo`, `vrrp_notify_fifo` and `lvs_notify_fifo`.
+    pub notify_fifos: Vec<NotifyFifo>,
+    /// `rs_init_notifies`: `notify_up` is run at the start, too.
+    pub rs_init_notifies: bool,
     /// `lvs_timeouts`.
     pub lvs_timeouts: Timeouts,
     /// What holds for all connections of the data plane.
     pub conns: ConnSettings,
+}
+
+/// A named pipe that is told of changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NotifyFifo {
+    /// Where it is.
+    pub path: String,
+    /// Told of instances and groups.
+    pub instances: bool,
+    /// Told of virtual servers and real servers.
+    pub services: bool,
 }
 
 /// `lvs_timeouts`: how long a silent connection is kept. Absent: the data plane's own time.
@@ -100,6 +113,7 @@ impl Default for Global {
             vrrp_mcast_group4: Ipv4Addr::new(224, 0, 0, 18),
             script_security: false,
             notify_fifos: Vec::new(),
+            rs_init_notifies: false,
             lvs_timeouts: Timeouts::default(),
             conns: ConnSettings::default(),
         }

@@ -109,7 +109,7 @@ fn misspelt_values_get_a_suggestion() {
         ("vrrp_instance", "state BAKCUP", "BACKUP"),
         ("virtual_server 192.0.2.1 80", "lb_algo wwr", "wrr"),
         ("virtual_server 192.0.2.1 80", "lb_kind dr", "DR"),
-        ("virtual_server 192.0.2.1 80", "protocol tcp", "TCP"),
+        ("virtual_server 192.0.2.1 80", "protocol tcpp", "TCP"),
         ("authentication", "auth_type PAS", "PASS"),
     ] {
         let loaded = parse("t", &within(block, line));
@@ -443,14 +443,16 @@ fn exercise(bytes: &[u8]) {
         assert!(instance.vrid > 0 && instance.priority > 0 && !instance.advert_interval.is_zero());
     }
     for service in &loaded.config.virtual_servers {
-        assert!(
-            service.id.port > 0
-                && !loaded
-                    .diagnostics
-                    .iter()
-                    .any(|d| d.code == Code::Unreadable)
-        );
+        let all_ports = service.ids().any(|id| id.port == 0);
+        assert!(!all_ports || service.persistence.is_some());
+        assert!(service.quorum > service.hysteresis);
+        for server in &service.real_servers {
+            let v4 = server.addr.is_ipv4();
+            let same = service.ids().all(|id| id.addr.is_ipv4() == v4);
+            assert!(same || server.method.mixes_families());
+        }
     }
+    assert!(with_code(&loaded, Code::Unreadable).is_empty());
 }
 
 /// Words and signs of the language, for texts that get further than random ones.

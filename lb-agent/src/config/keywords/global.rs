@@ -11,12 +11,20 @@ use super::features::{
     ADVERT, CONNECTION_SYNC, DBUS, FILES, FIREWALL, GARP, GARP_SPACING, IPVS, LOGGING, MAIL,
     NETLINK, NOTIFY, OBSOLETE, PROCESS, RELOAD, SCRIPTS, SNMP, STARTUP, STRICT, TRACKING, VMAC,
 };
-use super::{tracking, vrrp_instance};
+use super::{connections, tracking, vrrp_instance};
 
 /// `global_defs`.
 pub(crate) static GLOBAL: Table<RawGlobal> = Table {
     path: "global_defs",
-    groups: &[SUPPORTED, MAIL_AND_SCRIPTS, VRRP, LVS, MONITORING, HOST],
+    groups: &[
+        SUPPORTED,
+        MAIL_AND_SCRIPTS,
+        VRRP,
+        connections::ROWS,
+        LVS,
+        MONITORING,
+        HOST,
+    ],
 };
 
 const SUPPORTED: &[Keyword<RawGlobal>] = &[
@@ -164,22 +172,31 @@ const MAIL_AND_SCRIPTS: &[Keyword<RawGlobal>] = &[
         },
     )
     .default("off"),
-    off(
+    line(
         "lvs_notify_fifo",
-        "FIFO that is told of services' changes.",
-        NOTIFY,
-    ),
+        "FIFO that is told of services' and real servers' changes.",
+        |raw: &mut RawGlobal, line| {
+            let value = line.text(1);
+            line.set(&mut raw.lvs_notify_fifo, value);
+        },
+    )
+    .params(1, 3)
+    .status(Status::Partly("it belongs to root")),
     off("lvs_notify_fifo_script", "Program that reads it.", NOTIFY),
     off_flag(
         "fifo_write_vrrp_states_on_reload",
         "Tell the FIFO all states after a reload.",
         NOTIFY,
     ),
-    off_flag(
+    flag(
         "rs_init_notifies",
-        "Notify the first state of real servers.",
-        NOTIFY,
-    ),
+        "Run `notify_up` at the start, too, for real servers that are taken as up.",
+        |raw: &mut RawGlobal, line| {
+            let value = Spanned::new(true, line.span());
+            line.set(&mut raw.init_notifies, Some(value));
+        },
+    )
+    .default("off"),
     line(
         "script_user",
         "User, and group, that scripts run as.",
@@ -341,22 +358,11 @@ const LVS: &[Keyword<RawGlobal>] = &[
         "Interface and instance of connection synchronisation.",
         CONNECTION_SYNC,
     ),
-    off(
-        "lvs_timeouts",
-        "Timeouts of TCP, FIN and UDP connections.",
-        Status::NotYet(&LVS_TIMEOUTS),
-    ),
     off_flag("lvs_flush", "Clear IPVS at start.", IPVS),
     off_flag("lvs_flush_on_stop", "Clear IPVS at the end.", IPVS),
     off_flag("lvs_flush_onstop", "Old name of `lvs_flush_on_stop`.", IPVS),
     off_flag("lvs_id", "Name of this host in old tutorials.", OBSOLETE),
 ];
-
-static LVS_TIMEOUTS: super::super::keyword::Feature = super::super::keyword::Feature {
-    name: "lvs_timeouts",
-    instead: "connections time out as IPVS's do by default",
-    severity: super::super::diag::Severity::Warning,
-};
 
 const MONITORING: &[Keyword<RawGlobal>] = &[
     off("snmp_socket", "Socket of the SNMP master agent.", SNMP),

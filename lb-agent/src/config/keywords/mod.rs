@@ -5,10 +5,14 @@
 //! and the keyword reference. Invariant (tested): every name that keepalived registers is in a
 //! table, so that only misspellings are unknown.
 
+mod address_group;
 mod checkers;
+mod connections;
 mod features;
+mod forwarding;
 mod global;
 mod notify;
+mod quorum;
 mod real_server;
 mod sync_group;
 mod timing;
@@ -23,6 +27,7 @@ use std::sync::LazyLock;
 
 use super::keyword::{Info, Table};
 
+pub(crate) use address_group::offset;
 pub(crate) use top::TOP;
 
 /// A block's rows without their readers.

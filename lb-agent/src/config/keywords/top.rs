@@ -7,8 +7,10 @@ use super::super::keyword::{Keyword, Table, block, off, off_block, off_flag};
 use super::super::raw::{RawConfig, RawGroup, RawInstance, RawScript};
 use super::super::tree::Item;
 use super::super::walk::Context;
-use super::features::{GARP, GROUP, NAMESPACE, STATIC, TRACKING};
-use super::{global, sync_group, tracking, virtual_server, vrrp_instance, vrrp_other};
+use super::features::{GARP, NAMESPACE, STATIC, TRACKING};
+use super::{
+    address_group, global, sync_group, tracking, virtual_server, vrrp_instance, vrrp_other,
+};
 
 /// The top level.
 pub(crate) static TOP: Table<RawConfig> = Table {
@@ -39,6 +41,16 @@ const BLOCKS: &[Keyword<RawConfig>] = &[
         },
     )
     .params(1, 3),
+    block(
+        "virtual_server_group",
+        "Addresses that share one set of real servers: lines of `ADDR`, `ADDR-N`, `ADDR-ADDR` or \
+         `ADDR/BITS`, each with a port or without.",
+        |config: &mut RawConfig, item, ctx| {
+            let group = address_group::read(item, ctx);
+            config.virtual_server_groups.push(group);
+        },
+    )
+    .params(1, 1),
     block(
         "vrrp_script",
         "A script whose success counts for the priority.",
@@ -76,12 +88,6 @@ const BLOCKS: &[Keyword<RawConfig>] = &[
 ];
 
 const OTHERS: &[Keyword<RawConfig>] = &[
-    off(
-        "virtual_server_group",
-        "Addresses that share one set of real servers.",
-        GROUP,
-    )
-    .within(|_, _, _| {}),
     off_block(
         "static_ipaddress",
         "Addresses that keepalived adds and keeps.",
