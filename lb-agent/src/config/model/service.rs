@@ -100,6 +100,15 @@ pub struct SchedulerFlags {
     pub fallback: bool,
 }
 
+impl SchedulerFlags {
+    /// Their names, as `ipvsadm` lists them.
+    pub fn names(self, scheduler: Scheduler) -> Vec<String> {
+        let named = [(self.fallback, "fallback"), (self.port, "port")];
+        let set = named.into_iter().filter(|(set, _)| *set);
+        set.map(|(_, name)| format!("{scheduler}-{name}")).collect()
+    }
+}
+
 /// `lb_kind`: how packets reach a real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -315,6 +324,25 @@ impl fmt::Display for ForwardMethod {
             ForwardMethod::Dr => "DR",
             ForwardMethod::Tun(_) => "TUN",
         })
+    }
+}
+
+impl fmt::Display for Tunnel {
+    /// As it is written behind `type`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Tunnel::Ipip => f.write_str("ipip"),
+            Tunnel::Gre { checksum: false } => f.write_str("gre"),
+            Tunnel::Gre { checksum: true } => f.write_str("gre csum"),
+            Tunnel::Gue { port, checksum } => {
+                write!(f, "gue port {port}")?;
+                f.write_str(match checksum {
+                    GueChecksum::None => "",
+                    GueChecksum::Full => " csum",
+                    GueChecksum::Remote => " remcsum",
+                })
+            }
+        }
     }
 }
 
