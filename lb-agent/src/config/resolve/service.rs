@@ -289,12 +289,25 @@ impl Resolver<'_> {
     }
 
     fn quorum(&mut self, weight: u64) -> (u32, u32) {
-        let quorum = self.raw.quorum.map_or(1, |quorum| quorum.value);
+        let mut quorum = self.raw.quorum.map_or(1, |quorum| quorum.value);
+        if let Some(asked) = self.raw.quorum
+            && (1..u64::from(quorum)).contains(&weight)
+        {
+            // KEEPALIVED: does the same, and likewise with the hysteresis below.
+            quorum = u32::try_from(weight).unwrap_or(quorum).max(1);
+            self.diagnostics.push(Diagnostic::warning(
+                Code::OutOfRange,
+                asked.span,
+                format!(
+                    "`quorum` {} is more than all real servers weigh, {weight}; {quorum} is taken",
+                    asked.value
+                ),
+            ));
+        }
         let mut hysteresis = self.raw.hysteresis.map_or(0, |hysteresis| hysteresis.value);
         if let Some(asked) = self.raw.hysteresis
             && hysteresis >= quorum
         {
-            // KEEPALIVED: does the same.
             hysteresis = quorum - 1;
             self.diagnostics.push(Diagnostic::warning(
                 Code::OutOfRange,

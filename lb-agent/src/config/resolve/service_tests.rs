@@ -416,6 +416,7 @@ fn quorum_can_be_reached() {
         ("quorum 2\nhysteresis 1", 2, 1, &[]),
         ("quorum 2\nhysteresis 2", 2, 1, &["out-of-range"]),
         ("quorum 3\nhysteresis 1", 3, 1, &["conflict"]),
+        ("quorum 5", 3, 0, &["out-of-range"]),
         ("quorum 0", 1, 0, &["out-of-range"]),
     ] {
         let server = "real_server 192.0.2.2 80 {\nweight 3\nTCP_CHECK {\n}\n}";
