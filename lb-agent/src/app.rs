@@ -276,7 +276,9 @@ impl Agent {
 
     fn tell_of_services(&mut self, notices: Vec<ServiceNotice>) {
         for notice in notices {
-            if let Subject::Quorum { weight, threshold } = notice.what {
+            if let Subject::Quorum { weight, threshold } = notice.what
+                && threshold > 0
+            {
                 let service = notice.service;
                 if notice.up {
                     info!(

@@ -33,7 +33,7 @@ pub enum Subject {
     Quorum {
         /// Weight of the servers that are up.
         weight: u64,
-        /// At which it was gained, or below which it was lost.
+        /// At which it was gained, or below which it was lost; 0 if the service itself ended.
         threshold: u64,
     },
 }

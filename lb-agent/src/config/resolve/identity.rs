@@ -78,20 +78,19 @@ pub(super) fn check_groups(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) {
     let mut names = HashSet::new();
     for group in &raw.virtual_server_groups {
         let name = quoted(&group.name);
-        let (code, message) = if !names.insert(&group.name) {
+        diagnostics.push(if !names.insert(&group.name) {
             let message =
                 format!("`virtual_server_group` {name} is defined twice; the first one counts");
-            (Code::Duplicate, message)
+            Diagnostic::warning(Code::Duplicate, group.head, message)
         } else if group.ranges.is_empty() && !group.incomplete {
             let message = format!("`virtual_server_group` {name} has no addresses");
-            (Code::EmptyBlock, message)
+            Diagnostic::warning(Code::EmptyBlock, group.head, message)
         } else if !used(&group.name) {
             let message = format!("no virtual server uses the group {name}");
-            (Code::NoEffect, message)
+            Diagnostic::info(Code::NoEffect, group.head, message)
         } else {
             continue;
-        };
-        diagnostics.push(Diagnostic::warning(code, group.head, message));
+        });
     }
 }
 
