@@ -188,6 +188,7 @@ impl Agent {
         self.route();
         self.run_scripts().await;
         self.driver.host().notifier().adopt(&self.config);
+        self.driver.set_global(&self.config.global);
         self.driver.reconfigure(instances).await;
         self.driver.host().notifier().forget_others(&self.config);
         if first {

@@ -9,6 +9,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+mod vrrp;
+
+pub use vrrp::{Announcing, Exchange, Spacing};
+
 /// A whole configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Config {
@@ -35,6 +39,12 @@ pub struct Global {
     pub script_security: bool,
     /// `notify_fifo` and `vrrp_notify_fifo`: named pipes that are told of every change.
     pub notify_fifos: Vec<String>,
+    /// `vrrp_startup_delay`: VRRP begins this long after the agent.
+    pub startup_delay: Duration,
+    /// `vrrp_delay_after_boot`: VRRP does not begin before the host has run so long.
+    pub delay_after_boot: Duration,
+    /// `vrrp_garp_interval` and `vrrp_gna_interval`, then each `garp_group`.
+    pub spacings: Vec<Spacing>,
 }
 
 impl Default for Global {
@@ -44,6 +54,9 @@ impl Default for Global {
             vrrp_mcast_group4: Ipv4Addr::new(224, 0, 0, 18),
             script_security: false,
             notify_fifos: Vec::new(),
+            startup_delay: Duration::ZERO,
+            delay_after_boot: Duration::ZERO,
+            spacings: Vec::new(),
         }
     }
 }
@@ -109,6 +122,10 @@ pub struct VrrpInstance {
     pub vips: Vec<VirtualAddress>,
     /// `virtual_ipaddress_excluded`: held as the others, but not in adverts.
     pub excluded: Vec<VirtualAddress>,
+    /// When the addresses are announced.
+    pub announcing: Announcing,
+    /// How adverts are exchanged.
+    pub exchange: Exchange,
     /// False with `dont_track_primary`: the state of the own interface does not matter.
     pub track_primary: bool,
     /// `track_interface` and `track_script`, in the order of the file.

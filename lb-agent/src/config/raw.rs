@@ -13,6 +13,10 @@ use super::model::{
 };
 use super::source::Span;
 
+mod vrrp;
+
+pub(crate) use vrrp::{RawExchange, RawGarp, RawSpacing};
+
 /// A whole file.
 #[derive(Debug, Default)]
 pub(crate) struct RawConfig {
@@ -21,6 +25,7 @@ pub(crate) struct RawConfig {
     pub(crate) virtual_servers: Vec<RawVirtualServer>,
     pub(crate) scripts: Vec<RawScript>,
     pub(crate) groups: Vec<RawGroup>,
+    pub(crate) garp_groups: Vec<Spanned<RawSpacing>>,
 }
 
 /// `global_defs`.
@@ -36,6 +41,12 @@ pub(crate) struct RawGlobal {
     pub(crate) notify_fifo: Option<Spanned<String>>,
     pub(crate) vrrp_notify_fifo: Option<Spanned<String>>,
     pub(crate) priority_changes: Option<Spanned<bool>>,
+    pub(crate) garp: RawGarp,
+    pub(crate) min_garp: Option<Spanned<bool>>,
+    pub(crate) spacing: RawSpacing,
+    pub(crate) exchange: RawExchange,
+    pub(crate) startup_delay: Option<Spanned<Duration>>,
+    pub(crate) delay_after_boot: Option<Spanned<Duration>>,
 }
 
 /// `notify…` of an instance or a group.
@@ -124,6 +135,9 @@ pub(crate) struct RawInstance {
     pub(crate) vips: Vec<Spanned<VirtualAddress>>,
     pub(crate) excluded: Vec<Spanned<VirtualAddress>>,
     pub(crate) notify: RawNotify,
+    pub(crate) garp: RawGarp,
+    pub(crate) exchange: RawExchange,
+    pub(crate) accept: Option<Spanned<bool>>,
     pub(crate) track_primary: Option<Spanned<bool>>,
     pub(crate) track_interfaces: Vec<RawTrack>,
     pub(crate) track_scripts: Vec<RawTrack>,

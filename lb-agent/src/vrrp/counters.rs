@@ -75,6 +75,10 @@ counters! {
     AddrListErr = "addr_list_err",
     /// Believed, although its version 3 checksum leaves out the IPv4 pseudo-header.
     ChkMessageOnly = "chk_message_only",
+    /// Adverts of another MASTER heard while this one was MASTER, refused ones included.
+    RivalRcvd = "rival_rcvd",
+    /// Times another MASTER was still there an interval after it was heard first.
+    SplitBrain = "split_brain",
     /// Adverts that could not be sent.
     SendErr = "send_err",
 }

@@ -17,9 +17,10 @@
 
 mod tracking;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{pending, poll_fn};
 use std::io;
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr};
 use std::task::Poll;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use rtnetlink::Handle;
 use tracing::{error, info, warn};
 
 use super::announce::Announcer;
+use super::announce::queue::{Announcement, Queue};
 use super::election::PRIORITY_OWNER;
 use super::event::{Action, Input, Notice, Reason, State, Told};
 use super::packet;
@@ -37,7 +39,7 @@ use super::slot::Slot;
 use super::socket::{SocketError, VrrpSocket};
 use super::status::InstanceStatus;
 use super::time::Nanos;
-use crate::config::model::VrrpInstance;
+use crate::config::model::{Global, VrrpInstance};
 use crate::netlink::links::{self, LinkError};
 use tracking::{GroupSlot, group_notice};
 
@@ -97,6 +99,10 @@ pub struct Driver<H: Host> {
     scripts: BTreeMap<String, Condition>,
     /// Sync groups, by their names.
     groups: BTreeMap<String, GroupSlot>,
+    /// Announcements whose turn has not come.
+    announcements: Queue,
+    /// No instance starts before.
+    begin_at: Nanos,
 }
 
 impl<H: Host> Driver<H> {
@@ -112,12 +118,24 @@ impl<H: Host> Driver<H> {
             interfaces: BTreeMap::new(),
             scripts: BTreeMap::new(),
             groups: BTreeMap::new(),
+            announcements: Queue::default(),
+            begin_at: Nanos::default(),
         }
     }
 
     /// The host, for what the application keeps there.
     pub fn host(&mut self) -> &mut H {
         &mut self.host
+    }
+
+    /// Takes over what concerns all instances; call it before `reconfigure`. The delays count for
+    /// instances that have not started yet.
+    pub fn set_global(&mut self, global: &Global) {
+        self.announcements.set_spacings(global.spacings.clone());
+        if self.slots.is_empty() {
+            let after_start = now() + global.startup_delay;
+            self.begin_at = after_start.max(Nanos::default() + global.delay_after_boot);
+        }
     }
 
     /// Waits until there is something to do; then call [`Driver::handle`]. Cancel-safe.
@@ -147,9 +165,11 @@ impl<H: Host> Driver<H> {
                 self.step(at, Input::Timer).await;
             }
         }
+        self.announce();
         if self.rescan_at.is_some_and(|due| due <= now()) {
             self.rescan().await;
         }
+        self.begin().await;
         self.plan_rescan();
     }
 
@@ -212,7 +232,8 @@ impl<H: Host> Driver<H> {
 
     /// All instances in the order of the configuration.
     pub fn snapshot(&self) -> Vec<InstanceStatus> {
-        self.slots.iter().map(Slot::status).collect()
+        let now = now();
+        self.slots.iter().map(|slot| slot.status(now)).collect()
     }
 
     async fn start(&mut self, config: VrrpInstance) {
@@ -230,9 +251,40 @@ impl<H: Host> Driver<H> {
         let verdict = slot.verdict();
         self.slots.push(slot);
         let at = self.slots.len().saturating_sub(1);
-        let source = self.usable(at).await;
         self.step(at, Input::Tracks(verdict)).await;
-        self.step(at, Input::Start { source }).await;
+        if now() < self.begin_at {
+            if let Some(slot) = self.slots.get_mut(at) {
+                slot.waits = true;
+                let seconds = self.begin_at.since(now()).as_secs_f64();
+                info!("{}: starts in {seconds:.1} s", slot.config.name);
+            }
+        } else {
+            let source = self.usable(at).await;
+            self.step(at, Input::Start { source }).await;
+        }
+    }
+
+    /// When the instances start that wait for their time.
+    fn begins(&self) -> Option<Nanos> {
+        let waits = self.slots.iter().any(|slot| slot.waits);
+        waits.then_some(self.begin_at)
+    }
+
+    /// Starts the instances whose time has come.
+    async fn begin(&mut self) {
+        if self.begins().is_none_or(|at| now() < at) {
+            return;
+        }
+        for at in 0..self.slots.len() {
+            let waits = self
+                .slots
+                .get_mut(at)
+                .map(|slot| mem::take(&mut slot.waits));
+            if waits == Some(true) {
+                let source = self.usable(at).await;
+                self.step(at, Input::Start { source }).await;
+            }
+        }
     }
 
     /// Gives one input to an instance, performs the actions, and lets its sync group follow.
@@ -254,7 +306,7 @@ impl<H: Host> Driver<H> {
             }
             for action in actions {
                 // With a failed claim there is nothing to announce.
-                if next.is_none() || action != Action::Announce {
+                if next.is_none() || !matches!(action, Action::Announce { .. }) {
                     next = self.perform(at, action).await.or(next);
                 }
             }
@@ -267,7 +319,10 @@ impl<H: Host> Driver<H> {
         let name = &slot.config.name;
         match action {
             Action::SendAdvert { priority } => send(slot, &self.ports, priority),
-            Action::Announce => announce(&slot.config),
+            Action::Announce { repeat } => {
+                enqueue(&slot.config, repeat, &mut self.announcements);
+                self.announce();
+            }
             Action::Claim => {
                 if let Err(cause) = self.host.claim(&slot.config).await {
                     error!("{name}: cannot claim the addresses: {cause}; handing over");
@@ -275,6 +330,7 @@ impl<H: Host> Driver<H> {
                 }
             }
             Action::Release => {
+                self.announcements.cancel(name);
                 if let Err(cause) = self.host.release(&slot.config).await {
                     error!("{name}: cannot release the addresses: {cause}");
                 }
@@ -297,6 +353,36 @@ impl<H: Host> Driver<H> {
             }
         }
         None
+    }
+
+    /// Sends the announcements whose turn it is.
+    fn announce(&mut self) {
+        let mut open: Option<Announcer> = None;
+        let mut failed: BTreeSet<String> = BTreeSet::new();
+        for packet in self.announcements.due(now()) {
+            let Announcement {
+                instance,
+                device,
+                addr,
+                ..
+            } = packet;
+            if failed.contains(&device) {
+                continue;
+            }
+            let known = open.take().filter(|known| known.device() == device);
+            let announcer = known.map_or_else(|| Announcer::open(&device), Ok);
+            let sent = announcer.and_then(|announcer| {
+                announcer.announce(addr)?;
+                Ok(announcer)
+            });
+            match sent {
+                Ok(announcer) => open = Some(announcer),
+                Err(cause) => {
+                    warn!("{instance}: {cause}");
+                    failed.insert(device);
+                }
+            }
+        }
     }
 
     async fn drain(&mut self, port: usize) {
@@ -323,7 +409,7 @@ impl<H: Host> Driver<H> {
             };
             if slot.ifindex == Some(ifindex)
                 && vrid.is_none_or(|vrid| vrid == slot.config.vrid)
-                && let Some(input) = slot.receive(datagram)
+                && let Some(input) = slot.receive(now(), datagram)
             {
                 self.step(at, input).await;
             }
@@ -332,7 +418,12 @@ impl<H: Host> Driver<H> {
 
     fn next_timer(&self) -> Option<Nanos> {
         let timers = self.slots.iter().filter_map(|slot| slot.fsm.poll_timeout());
-        timers.chain(self.rescan_at).min()
+        let others = [
+            self.rescan_at,
+            self.announcements.poll_timeout(),
+            self.begins(),
+        ];
+        timers.chain(others.into_iter().flatten()).min()
     }
 
     fn plan_rescan(&mut self) {
@@ -463,23 +554,19 @@ fn send(slot: &mut Slot, ports: &[VrrpSocket], priority: u8) {
             (Some(port), Some(advert)) => port.send(&packet::encode(&advert), dst),
             _ => Err(io::Error::from(io::ErrorKind::NetworkDown)),
         };
-        slot.sent(priority, &result);
+        slot.sent(now(), priority, &result);
     }
 }
 
-fn announce(config: &VrrpInstance) {
-    let mut devices: Vec<&str> = config.addresses().map(|v| config.device_of(v)).collect();
-    devices.sort_unstable();
-    devices.dedup();
-    for device in devices {
-        let vips: Vec<_> = config
-            .addresses()
-            .filter(|vip| config.device_of(vip) == device)
-            .map(|vip| vip.addr)
-            .collect();
-        let result = Announcer::open(device).and_then(|announcer| announcer.announce(&vips));
-        if let Err(cause) = result {
-            warn!("{}: {cause}", config.name);
+/// `repeat` rounds over all addresses.
+fn enqueue(config: &VrrpInstance, repeat: u32, queue: &mut Queue) {
+    for _ in 0..repeat {
+        for vip in config.addresses() {
+            queue.push(Announcement {
+                instance: config.name.clone(),
+                device: config.device_of(vip).to_owned(),
+                addr: vip.addr.into(),
+            });
         }
     }
 }

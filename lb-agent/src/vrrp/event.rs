@@ -76,8 +76,11 @@ pub enum Action {
     },
     /// Attach the packet program and add the addresses.
     Claim,
-    /// A round of gratuitous ARP for every address.
-    Announce,
+    /// A round of gratuitous ARP, or unsolicited neighbour advertisements, for every address.
+    Announce {
+        /// Packets for each address.
+        repeat: u32,
+    },
     /// Remove the addresses.
     Release,
     /// Detach the packet program. It comes after the word to the peers: detaching waits for the

@@ -107,6 +107,8 @@ pub struct Peek {
     pub src: Ipv4Addr,
     /// Virtual router id.
     pub vrid: u8,
+    /// Priority; 0 when the datagram ends before it.
+    pub priority: u8,
 }
 
 /// The whole datagram of `advert`, header checksum included.
@@ -150,6 +152,7 @@ pub fn peek(datagram: &[u8]) -> Option<Peek> {
     Some(Peek {
         src: header.src,
         vrid: *message.get(1)?,
+        priority: message.get(2).copied().unwrap_or_default(),
     })
 }
 

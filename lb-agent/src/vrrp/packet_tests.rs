@@ -120,7 +120,8 @@ fn ip_options_and_ethernet_padding_are_stepped_over() {
         peek(&datagram),
         Some(Peek {
             src: PEER,
-            vrid: 51
+            vrid: 51,
+            priority: advert.priority
         })
     );
 }

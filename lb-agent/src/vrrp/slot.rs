@@ -7,15 +7,18 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::counters::{Counter, Counters};
 use super::event::{Input, Notice, Reason, Scope, State, Told};
 use super::fsm::{Instance, Settings};
 use super::packet::{self, Accept, Advert};
 use super::priority::{self, Condition, Verdict};
-use super::status::{InstanceStatus, RIVALS_MAX, Rival, TrackStatus, unix_ms};
+use super::rivals::{Claim, News, Rivals};
+use super::status::{InstanceStatus, Rival, TrackStatus, unix_ms};
+use super::time::Nanos;
 use crate::config::model::{Tracked, VrrpInstance};
 
 /// A configured instance, its state machine and its books.
@@ -23,6 +26,8 @@ use crate::config::model::{Tracked, VrrpInstance};
 pub(super) struct Slot {
     pub(super) config: VrrpInstance,
     pub(super) fsm: Instance,
+    /// Its start is put off.
+    pub(super) waits: bool,
     /// Interface index while the interface exists.
     pub(super) ifindex: Option<u32>,
     /// Its interface did something odd: look at it again.
@@ -35,7 +40,7 @@ pub(super) struct Slot {
     counters: Counters,
     logged: BTreeSet<Counter>,
     master: Option<IpAddr>,
-    rivals: Vec<Rival>,
+    rivals: Rivals,
     since_unix_ms: u64,
 }
 
@@ -48,19 +53,22 @@ impl Slot {
             preempt: config.preempt,
             preempt_delay: config.preempt_delay,
             grouped: config.group.is_some(),
+            announcing: config.announcing,
+            exchange: config.exchange,
         };
         Self {
             fsm: Instance::new(settings),
             conditions: vec![Condition::Unknown; config.tracks.len()],
             addresses: config.vips.iter().map(|vip| vip.addr).collect(),
             config,
+            waits: false,
             ifindex: None,
             suspect: false,
             complaint: None,
             counters: Counters::default(),
             logged: BTreeSet::new(),
             master: None,
-            rivals: Vec::new(),
+            rivals: Rivals::default(),
             since_unix_ms: unix_ms(),
         }
     }
@@ -97,7 +105,7 @@ impl Slot {
     }
 
     /// Counts a datagram for this instance; the input it makes when it is believed.
-    pub(super) fn receive(&mut self, datagram: &[u8]) -> Option<Input> {
+    pub(super) fn receive(&mut self, now: Nanos, datagram: &[u8]) -> Option<Input> {
         let accept = Accept {
             version: self.config.version,
             vrid: self.config.vrid,
@@ -110,8 +118,16 @@ impl Slot {
         let received = match packet::decode(datagram, &accept) {
             Ok(received) => received,
             Err(refusal) => {
-                let src = packet::peek(datagram).map(|peek| peek.src.into());
-                self.trouble(refusal, src);
+                let peek = packet::peek(datagram);
+                self.trouble(refusal, peek.map(|peek| peek.src.into()));
+                if let Some(peek) = peek.filter(|_| shows_a_rival(refusal)) {
+                    let claim = Claim {
+                        src: peek.src.into(),
+                        priority: peek.priority,
+                        refused: Some(refusal),
+                    };
+                    self.rival(now, claim);
+                }
                 return None;
             }
         };
@@ -127,7 +143,7 @@ impl Slot {
         if advert.priority == 0 {
             self.counters.bump(Counter::PriZeroRcvd);
         } else {
-            self.heard(src, advert.priority);
+            self.heard(now, src, advert.priority);
         }
         Some(Input::Advert {
             src,
@@ -151,7 +167,11 @@ impl Slot {
     }
 
     /// Counts a datagram sent, or not.
-    pub(super) fn sent(&mut self, priority: u8, result: &std::io::Result<()>) {
+    pub(super) fn sent(&mut self, now: Nanos, priority: u8, result: &std::io::Result<()>) {
+        for src in self.rivals.gone(now, self.patience()) {
+            let name = &self.config.name;
+            info!("{name}: the split brain is over: {src} is not MASTER any more");
+        }
         if let Err(cause) = result {
             self.counters.bump(Counter::SendErr);
             self.suspect = true;
@@ -179,6 +199,7 @@ impl Slot {
         }
         if from == State::Master {
             self.counters.bump(Counter::ReleaseMaster);
+            self.rivals.end();
         }
         if let Reason::HigherPriority { src, .. } | Reason::HigherAddress { src } = reason {
             self.master = Some(src);
@@ -192,7 +213,7 @@ impl Slot {
         }
     }
 
-    pub(super) fn status(&self) -> InstanceStatus {
+    pub(super) fn status(&self, now: Nanos) -> InstanceStatus {
         InstanceStatus {
             name: self.config.name.clone(),
             state: self.fsm.state(),
@@ -205,7 +226,11 @@ impl Slot {
             master: self.master,
             since_unix_ms: self.since_unix_ms,
             counters: self.counters.clone(),
-            rivals: self.rivals.clone(),
+            rivals: self
+                .rivals
+                .iter()
+                .map(|known| Rival::new(known, now))
+                .collect(),
             tracks: self
                 .config
                 .tracks
@@ -226,26 +251,51 @@ impl Slot {
         }
     }
 
-    fn heard(&mut self, src: IpAddr, priority: u8) {
-        if self.fsm.state() != State::Master {
-            self.master = Some(src);
+    fn heard(&mut self, now: Nanos, src: IpAddr, priority: u8) {
+        self.master = Some(src);
+        let refused = None;
+        self.rival(
+            now,
+            Claim {
+                src,
+                priority,
+                refused,
+            },
+        );
+    }
+
+    /// Another MASTER was heard.
+    fn rival(&mut self, now: Nanos, claim: Claim) {
+        if self.fsm.state() != State::Master || claim.priority == 0 {
             return;
         }
-        let known = self.rivals.iter().position(|rival| rival.address == src);
-        if known.is_none() {
-            let name = &self.config.name;
-            warn!("{name}: {src} is MASTER too, with priority {priority}");
-        }
-        match known {
-            Some(at) => drop(self.rivals.remove(at)),
-            None if self.rivals.len() >= RIVALS_MAX => drop(self.rivals.remove(0)),
-            None => {}
-        }
-        self.rivals.push(Rival {
-            address: src,
-            priority,
-            heard_unix_ms: unix_ms(),
+        self.master = None;
+        self.counters.bump(Counter::RivalRcvd);
+        let (interval, patience) = (self.config.advert_interval, self.patience());
+        let news = self.rivals.heard(now, claim, interval, patience);
+        let (name, Claim { src, priority, .. }) = (&self.config.name, claim);
+        let refused = claim.refused.map_or(String::new(), |counter| {
+            format!(" (its adverts are refused: {})", counter.name())
         });
+        match news {
+            None => {}
+            Some(News::Another) => {
+                warn!("{name}: {src} is MASTER too, with priority {priority}{refused}");
+            }
+            Some(News::Split(age)) => {
+                self.counters.bump(Counter::SplitBrain);
+                let seconds = age.as_secs_f64();
+                error!(
+                    "{name}: SPLIT BRAIN: {src} with priority {priority} does not step down, \
+                     {seconds:.1} s after it was first heard{refused}"
+                );
+            }
+        }
+    }
+
+    /// Silence after which a rival is believed to be gone.
+    fn patience(&self) -> Duration {
+        self.config.advert_interval * u32::from(self.config.exchange.down_adverts)
     }
 
     fn trouble(&mut self, counter: Counter, src: Option<IpAddr>) {
@@ -260,4 +310,19 @@ impl Slot {
             );
         }
     }
+}
+
+/// Whether a refused advert is one of another MASTER all the same: of this virtual router, but
+/// with other settings.
+fn shows_a_rival(refusal: Counter) -> bool {
+    matches!(
+        refusal,
+        Counter::VersErr
+            | Counter::InvalidAuthtype
+            | Counter::AuthtypeMismatch
+            | Counter::AuthFailure
+            | Counter::AdvertIntervalErr
+            | Counter::ChkErr
+            | Counter::DeliveryErr
+    )
 }

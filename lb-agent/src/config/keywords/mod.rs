@@ -5,9 +5,11 @@
 //! and the keyword reference. Invariant (tested): every name that keepalived registers is in a
 //! table, so that only misspellings are unknown.
 
+mod announcing;
 mod checkers;
 mod features;
 mod global;
+mod global_vrrp;
 mod notify;
 mod real_server;
 mod sync_group;
@@ -53,6 +55,7 @@ pub(crate) fn registry() -> &'static [BlockView] {
             view(&checkers::TCP_CHECK),
             view(&sync_group::SYNC_GROUP),
             view(&tracking::VRRP_SCRIPT),
+            view(&announcing::GARP_GROUP),
         ];
         blocks.extend(checkers::OTHERS.iter().map(|table| view(table)));
         blocks.extend(vrrp_other::TABLES.iter().map(|table| view(table)));

@@ -11,9 +11,9 @@ use super::super::raw::{AuthType, RawInstance};
 use super::super::tree::Item;
 use super::super::walk::Context;
 use super::features::{
-    ADVERT, CONNECTION_SYNC, GARP, HMAC, LOGGING, MAIL, NOTIFY, ROUTES, STRICT, TRACKING, VMAC,
+    ADVERT, CONNECTION_SYNC, HMAC, LOGGING, MAIL, NOTIFY, ROUTES, STRICT, TRACKING, VMAC,
 };
-use super::{notify, tracking, virtual_ipaddress, vrrp_other};
+use super::{announcing, notify, tracking, virtual_ipaddress, vrrp_other};
 
 /// `vrrp_instance`.
 pub(crate) static INSTANCE: Table<RawInstance> = Table {
@@ -23,6 +23,7 @@ pub(crate) static INSTANCE: Table<RawInstance> = Table {
         ADDRESSES,
         EFFECTS,
         notify::rows!(RawInstance),
+        announcing::rows!(RawInstance, ""),
         WIRE,
     ],
 };
@@ -222,16 +223,26 @@ const ADDRESSES: &[Keyword<RawInstance>] = &[
         "Keep secondary addresses when a primary one goes.",
         Status::NoEffect("virtual addresses are removed one by one"),
     ),
-    off_flag(
+    flag(
         "accept",
         "Answer at the virtual addresses.",
-        Status::NoEffect("xlvs always does"),
-    ),
-    off_flag(
+        |raw: &mut RawInstance, line| {
+            let value = Spanned::new(true, line.span());
+            line.set(&mut raw.accept, Some(value));
+        },
+    )
+    .default("on"),
+    flag(
         "no_accept",
-        "Drop packets to the virtual addresses.",
-        STRICT,
-    ),
+        "Drop packets to the virtual addresses that are for no service.",
+        |raw: &mut RawInstance, line| {
+            let value = Spanned::new(false, line.span());
+            line.set(&mut raw.accept, Some(value));
+        },
+    )
+    .status(Status::Partly(
+        "accepted with a warning: xlvs writes no firewall rules",
+    )),
 ];
 
 /// What a change of state causes, and what causes it.
@@ -325,51 +336,6 @@ const WIRE: &[Keyword<RawInstance>] = &[
         "vrf",
         "VRF of the instance.",
         Status::Refused("adverts would go out in another VRF"),
-    ),
-    off(
-        "garp_master_delay",
-        "Seconds before the second round of gratuitous ARP.",
-        GARP,
-    )
-    .default("5"),
-    off("garp_master_repeat", "Packets in a round.", GARP).default("5"),
-    off(
-        "garp_master_refresh",
-        "Seconds between refreshing rounds.",
-        GARP,
-    )
-    .default("0"),
-    off(
-        "garp_master_refresh_repeat",
-        "Packets in a refreshing round.",
-        GARP,
-    )
-    .default("1"),
-    off(
-        "garp_lower_prio_delay",
-        "As garp_master_delay, after a lower priority.",
-        GARP,
-    ),
-    off(
-        "garp_lower_prio_repeat",
-        "As garp_master_repeat, after a lower priority.",
-        GARP,
-    ),
-    off(
-        "down_timer_adverts",
-        "Missed adverts that make a master dead.",
-        ADVERT,
-    )
-    .default("3"),
-    off_flag(
-        "lower_prio_no_advert",
-        "Do not answer a lower priority.",
-        ADVERT,
-    ),
-    off_flag(
-        "higher_prio_send_advert",
-        "Send one more advert to a higher priority.",
-        ADVERT,
     ),
     off_flag("owner_ignore_adverts", "The owner ignores adverts.", ADVERT),
     off_flag(

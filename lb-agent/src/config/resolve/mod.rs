@@ -10,6 +10,9 @@ mod service;
 mod track;
 mod vrrp;
 
+use std::time::Duration;
+
+use super::args::Spanned;
 use super::diag::Diagnostic;
 use super::model::{Config, Global};
 use super::raw::RawConfig;
@@ -29,6 +32,10 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
         .map(|path| path.value.clone())
         .collect();
     global.script_security = raw.global.script_security.is_some();
+    let seconds = |said: Option<Spanned<Duration>>| said.map_or(Duration::ZERO, |said| said.value);
+    global.startup_delay = seconds(raw.global.startup_delay);
+    global.delay_after_boot = seconds(raw.global.delay_after_boot);
+    global.spacings = vrrp::exchange::spacings(raw, diagnostics);
     let vrrp_scripts = track::scripts(raw, diagnostics);
     let mut vrrp_instances = vrrp::instances(raw, &global, diagnostics);
     let sync_groups = group::groups(raw, &mut vrrp_instances, diagnostics);

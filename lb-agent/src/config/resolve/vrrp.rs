@@ -2,6 +2,7 @@
 //! `vrrp_instance` blocks: defaults, what excludes what, and how long a takeover takes.
 
 mod auth;
+pub(super) mod exchange;
 
 use std::time::Duration;
 
@@ -142,6 +143,9 @@ impl Resolver<'_> {
         let preempt_delay = self.preempt_delay(state, priority);
         let advert_interval = self.advert_interval(version);
         let auth = self.auth(version);
+        let announcing = self.announcing();
+        let exchange = self.exchange();
+        self.accept();
         if raw.vips.is_empty() {
             self.diagnostics.push(Diagnostic::warning(
                 Code::EmptyBlock,
@@ -182,6 +186,8 @@ impl Resolver<'_> {
             unicast_peers: raw.unicast_peers.iter().map(|peer| peer.value).collect(),
             vips: raw.vips.iter().map(|vip| vip.value.clone()).collect(),
             excluded: raw.excluded.iter().map(|vip| vip.value.clone()).collect(),
+            announcing,
+            exchange,
             track_primary: raw.track_primary.is_none(),
             tracks: Vec::new(),
             notify: track::notify(&raw.notify, self.global),
@@ -318,9 +324,10 @@ impl Resolver<'_> {
             Code::TakeoverTime,
             span,
             format!(
-                "as a backup, {} takes over {} after the last advert (3 x {} + {} for priority {})",
+                "as a backup, {} takes over {} after the last advert ({} x {} + {} for priority {})",
                 quoted(&instance.name),
                 seconds(total),
+                instance.exchange.down_adverts,
                 seconds(instance.advert_interval),
                 seconds(skew),
                 instance.priority
@@ -338,7 +345,8 @@ fn takeover(instance: &VrrpInstance) -> (Duration, Duration) {
         VrrpVersion::V3 => instance.advert_interval,
     };
     let skew = base * (256 - u32::from(instance.priority)) / 256;
-    (instance.advert_interval * 3 + skew, skew)
+    let adverts = u32::from(instance.exchange.down_adverts);
+    (instance.advert_interval * adverts + skew, skew)
 }
 
 /// `3.609 s`: to the millisecond, without zeros at the end.

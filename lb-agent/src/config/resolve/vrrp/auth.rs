@@ -37,8 +37,7 @@ impl Resolver<'_> {
             self.no_auth(kind.span, "version 3 has no authentication");
             return Auth::None;
         }
-        let strict = raw.strict.or(self.global.strict);
-        if strict.is_some_and(|strict| strict.value) {
+        if self.strict() {
             self.no_auth(kind.span, "strict mode has no authentication");
             return Auth::None;
         }
