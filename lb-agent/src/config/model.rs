@@ -4,14 +4,16 @@
 //! Written by `resolve`, read by every other room. Durations are exact; addresses are typed; a
 //! thing that keepalived would ignore is not here.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::time::Duration;
 
 use serde::Serialize;
 
 mod vrrp;
 
-pub use vrrp::{Announcing, Exchange, Spacing};
+pub use vrrp::{
+    Announcing, Auth, Checksum, Exchange, Family, Spacing, UnicastPeer, VirtualAddress,
+};
 
 /// A whole configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -35,6 +37,8 @@ pub struct Global {
     pub router_id: Option<String>,
     /// `vrrp_mcast_group4`.
     pub vrrp_mcast_group4: Ipv4Addr,
+    /// `vrrp_mcast_group6`.
+    pub vrrp_mcast_group6: Ipv6Addr,
     /// `enable_script_security`: what runs as root must not be writable by others.
     pub script_security: bool,
     /// `notify_fifo` and `vrrp_notify_fifo`: named pipes that are told of every change.
@@ -52,6 +56,7 @@ impl Default for Global {
         Self {
             router_id: None,
             vrrp_mcast_group4: Ipv4Addr::new(224, 0, 0, 18),
+            vrrp_mcast_group6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12),
             script_security: false,
             notify_fifos: Vec::new(),
             startup_delay: Duration::ZERO,
@@ -80,15 +85,6 @@ pub enum VrrpVersion {
     V3,
 }
 
-/// `authentication`, version 2 only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum Auth {
-    /// None (type 0).
-    None,
-    /// `auth_type PASS`: a plain password, cut to 8 bytes and padded with zeros (type 1).
-    Pass([u8; 8]),
-}
-
 /// `vrrp_instance NAME { … }`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct VrrpInstance {
@@ -112,12 +108,15 @@ pub struct VrrpInstance {
     pub preempt_delay: Duration,
     /// `authentication`.
     pub auth: Auth,
+    /// What adverts go over: the family of the addresses in them.
+    pub family: Family,
     /// Multicast group of the adverts when `unicast_peers` is empty.
-    pub mcast_group: Ipv4Addr,
-    /// `unicast_src_ip` or `mcast_src_ip`; the interface's first address when absent.
-    pub source: Option<Ipv4Addr>,
+    pub mcast_group: IpAddr,
+    /// `unicast_src_ip` or `mcast_src_ip`; the interface's first address (with IPv6 its link-local
+    /// one) when absent.
+    pub source: Option<IpAddr>,
     /// `unicast_peer`: adverts go to these addresses instead of the group.
-    pub unicast_peers: Vec<Ipv4Addr>,
+    pub unicast_peers: Vec<UnicastPeer>,
     /// `virtual_ipaddress`, in the order of the file (which is the order on the wire).
     pub vips: Vec<VirtualAddress>,
     /// `virtual_ipaddress_excluded`: held as the others, but not in adverts.
@@ -226,23 +225,6 @@ pub struct RunAs {
     pub user: String,
     /// Group; the user's own when absent.
     pub group: Option<String>,
-}
-
-/// One line of `virtual_ipaddress`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct VirtualAddress {
-    /// The address.
-    pub addr: Ipv4Addr,
-    /// Prefix length, 32 when the line gives none.
-    pub prefix_len: u8,
-    /// `dev`; the instance's interface when absent.
-    pub dev: Option<String>,
-    /// `label`.
-    pub label: Option<String>,
-    /// `brd`, when given.
-    pub broadcast: Option<Ipv4Addr>,
-    /// `scope` as the kernel's number; 0 (global) by default.
-    pub scope: u8,
 }
 
 /// `protocol` of a virtual server.

@@ -4,12 +4,13 @@
 //! Written by the readers of the keyword tables, read by `resolve`. Invariant: a value that is here
 //! was readable and within its own range; whether it fits the others is `resolve`'s question.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use super::args::Spanned;
 use super::model::{
-    ForwardMethod, InitialState, Program, Protocol, RunAs, Scheduler, VirtualAddress, VrrpVersion,
+    ForwardMethod, InitialState, Program, Protocol, RunAs, Scheduler, UnicastPeer, VirtualAddress,
+    VrrpVersion,
 };
 use super::source::Span;
 
@@ -33,6 +34,7 @@ pub(crate) struct RawConfig {
 pub(crate) struct RawGlobal {
     pub(crate) router_id: Option<Spanned<String>>,
     pub(crate) mcast_group4: Option<Spanned<Ipv4Addr>>,
+    pub(crate) mcast_group6: Option<Spanned<IpAddr>>,
     pub(crate) version: Option<Spanned<VrrpVersion>>,
     pub(crate) strict: Option<Spanned<bool>>,
     pub(crate) log_all_failures: Option<Spanned<bool>>,
@@ -129,9 +131,17 @@ pub(crate) struct RawInstance {
     pub(crate) strict: Option<Spanned<bool>>,
     pub(crate) auth_type: Option<Spanned<AuthType>>,
     pub(crate) auth_pass: Option<Spanned<String>>,
-    pub(crate) unicast_src: Option<Spanned<Ipv4Addr>>,
-    pub(crate) mcast_src: Option<Spanned<Ipv4Addr>>,
-    pub(crate) unicast_peers: Vec<Spanned<Ipv4Addr>>,
+    pub(crate) unicast_src: Option<Spanned<IpAddr>>,
+    pub(crate) mcast_src: Option<Spanned<IpAddr>>,
+    pub(crate) mcast_dst: Option<Spanned<IpAddr>>,
+    pub(crate) native_ipv6: Option<Spanned<bool>>,
+    pub(crate) unicast_peers: Vec<Spanned<UnicastPeer>>,
+    /// A peer has `min_ttl` or `max_ttl`.
+    pub(crate) peers_bounded: bool,
+    pub(crate) unicast_ttl: Option<Spanned<u8>>,
+    pub(crate) fault_no_peer: Option<Spanned<bool>>,
+    /// False with `never`.
+    pub(crate) old_checksum: Option<Spanned<bool>>,
     pub(crate) vips: Vec<Spanned<VirtualAddress>>,
     pub(crate) excluded: Vec<Spanned<VirtualAddress>>,
     pub(crate) notify: RawNotify,

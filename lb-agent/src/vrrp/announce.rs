@@ -201,6 +201,26 @@ mod tests {
         assert_eq!(gratuitous_arp(mac, Ipv4Addr::new(192, 0, 2, 100)), golden);
     }
 
+    /// Bytes recorded from keepalived 2.2.7 for the same address.
+    #[test]
+    fn golden_neighbour_advertisement() {
+        let mac = [0x96, 0x3b, 0x9f, 0x93, 0xfb, 0x18];
+        #[rustfmt::skip]
+        let golden: [u8; NA_FRAME] = [
+            0x33, 0x33, 0, 0, 0, 1, 0x96, 0x3b, 0x9f, 0x93, 0xfb, 0x18, 0x86, 0xdd,
+            0x60, 0, 0, 0, 0, 32, 58, 255,
+            0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x09,
+            0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x01,
+            0x88, 0, 0xca, 0x33, 0x20, 0, 0, 0,
+            0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x09,
+            0x02, 0x01, 0x96, 0x3b, 0x9f, 0x93, 0xfb, 0x18,
+        ];
+        let vip = "2001:db8::9".parse().unwrap();
+        assert_eq!(neighbour_advertisement(mac, vip, false), golden);
+        let router = neighbour_advertisement(mac, vip, true);
+        assert_eq!(router[58], 0xa0, "router and override");
+    }
+
     #[test]
     fn a_device_without_an_ethernet_address_is_refused_by_name() {
         let error = Announcer::open("no-such-device").unwrap_err();

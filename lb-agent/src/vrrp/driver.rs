@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::{pending, poll_fn};
 use std::io;
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -33,14 +33,14 @@ use super::announce::Announcer;
 use super::announce::queue::{Announcement, Queue};
 use super::election::PRIORITY_OWNER;
 use super::event::{Action, Input, Notice, Reason, State, Told};
-use super::packet;
+use super::packet::{self, Datagram};
 use super::priority::Condition;
 use super::slot::Slot;
-use super::socket::{SocketError, VrrpSocket};
+use super::socket::{Arrived, Kind, Route, SocketError, VrrpSocket};
 use super::status::InstanceStatus;
 use super::time::Nanos;
-use crate::config::model::{Global, VrrpInstance};
-use crate::netlink::links::{self, LinkError};
+use crate::config::model::{Family, Global, UnicastPeer, VrrpInstance};
+use crate::netlink::links::{self, Link, LinkError};
 use tracking::{GroupSlot, group_notice};
 
 /// Datagrams read from one interface before timers get their turn.
@@ -391,26 +391,37 @@ impl<H: Host> Driver<H> {
             let Some(fd) = self.ports.get(port) else {
                 return;
             };
-            let ifindex = fd.ifindex();
-            let Some(datagram) = fd.receive(&mut buffer) else {
+            let (ifindex, kind) = (fd.ifindex(), fd.kind());
+            let Some(arrived) = fd.receive(&mut buffer) else {
                 return;
             };
-            self.deliver(ifindex, datagram).await;
+            self.deliver(ifindex, kind, arrived).await;
         }
     }
 
     /// A datagram too short to name a virtual router is charged to every instance of its
     /// interface; one for a virtual router that is not ours is none of our business.
-    async fn deliver(&mut self, ifindex: u32, datagram: &[u8]) {
-        let vrid = packet::peek(datagram).map(|peek| peek.vrid);
+    async fn deliver(&mut self, ifindex: u32, kind: Kind, arrived: Arrived<'_>) {
+        let datagram = match arrived {
+            Arrived::V4(bytes) => Datagram::v4(bytes),
+            Arrived::V6 {
+                src,
+                dst,
+                hop_limit,
+                message,
+            } => Some(Datagram::v6(src, dst, hop_limit, message)),
+        };
+        let vrid = datagram
+            .and_then(|datagram| datagram.peek())
+            .map(|peek| peek.vrid);
         for at in 0..self.slots.len() {
             let Some(slot) = self.slots.get_mut(at) else {
                 continue;
             };
-            if slot.ifindex == Some(ifindex)
-                && vrid.is_none_or(|vrid| vrid == slot.config.vrid)
-                && let Some(input) = slot.receive(now(), datagram)
-            {
+            let concerns = slot.ifindex == Some(ifindex)
+                && slot.kind() == kind
+                && vrid.is_none_or(|vrid| vrid == slot.config.vrid);
+            if concerns && let Some(input) = slot.receive(now(), datagram.as_ref()) {
                 self.step(at, input).await;
             }
         }
@@ -457,7 +468,7 @@ impl<H: Host> Driver<H> {
     /// not.
     async fn usable(&mut self, at: usize) -> Option<IpAddr> {
         let config = &self.slots.get(at)?.config;
-        let (interface, source) = (config.interface.clone(), config.source);
+        let (interface, family) = (config.interface.clone(), config.family);
         let tracked = config.track_primary;
         let group = config
             .unicast_peers
@@ -465,6 +476,7 @@ impl<H: Host> Driver<H> {
             .then_some(config.mcast_group);
         let found = links::find(&self.netlink, &interface).await;
         let slot = self.slots.get_mut(at)?;
+        let kind = slot.kind();
         slot.suspect = false;
         match &found {
             Ok(link) => slot.ifindex = Some(link.ifindex),
@@ -475,11 +487,13 @@ impl<H: Host> Driver<H> {
         let usable = match found {
             Err(cause) => Err(cause.to_string()),
             Ok(link) if !link.up && tracked => Err(format!("interface {interface} is down")),
-            Ok(link) => match source.or(link.address) {
-                None => Err(format!("interface {interface} has no IPv4 address")),
+            Ok(link) => match source(&self.slots.get(at)?.config, &link) {
+                None => Err(format!(
+                    "interface {interface} has no usable {family} address"
+                )),
                 Some(source) => self
-                    .open_port(&interface, link.ifindex, group)
-                    .map(|()| source.into())
+                    .open_port(kind, &interface, link.ifindex, group)
+                    .map(|()| source)
                     .map_err(|cause| cause.to_string()),
             },
         };
@@ -510,15 +524,17 @@ impl<H: Host> Driver<H> {
     /// Opens the socket of an interface at its first use and joins `group`.
     fn open_port(
         &mut self,
+        kind: Kind,
         interface: &str,
         ifindex: u32,
-        group: Option<Ipv4Addr>,
+        group: Option<IpAddr>,
     ) -> Result<(), SocketError> {
-        let known = self.ports.iter_mut().find(|port| port.ifindex() == ifindex);
+        let mut ports = self.ports.iter_mut();
+        let known = ports.find(|port| port.ifindex() == ifindex && port.kind() == kind);
         if let Some(port) = known {
             return group.map_or(Ok(()), |group| port.join(group));
         }
-        let mut port = VrrpSocket::open(interface, ifindex)?;
+        let mut port = VrrpSocket::open(kind, interface, ifindex)?;
         group.map_or(Ok(()), |group| port.join(group))?;
         self.ports.push(port);
         Ok(())
@@ -529,7 +545,8 @@ impl<H: Host> Driver<H> {
         let Self { ports, slots, .. } = self;
         ports.retain(|port| {
             let ifindex = Some(port.ifindex());
-            slots.iter().any(|slot| slot.ifindex == ifindex)
+            let mut slots = slots.iter();
+            slots.any(|slot| slot.ifindex == ifindex && slot.kind() == port.kind())
         });
     }
 }
@@ -540,18 +557,42 @@ fn needs_look(slot: &Slot) -> bool {
     slot.suspect || waiting
 }
 
+/// The address that an instance sends from.
+///
+/// RFC 9568 §5.1.2.1: over IPv6 the link-local one. KEEPALIVED: to a unicast peer that is not on
+/// the link another one, if there is one.
+fn source(config: &VrrpInstance, link: &Link) -> Option<IpAddr> {
+    if config.source.is_some() {
+        return config.source;
+    }
+    if config.family == Family::V4 {
+        return link.address.map(IpAddr::V4);
+    }
+    let far = |peer: &UnicastPeer| match peer.addr {
+        IpAddr::V6(addr) => !addr.is_unicast_link_local(),
+        IpAddr::V4(_) => false,
+    };
+    let global = link
+        .address6
+        .filter(|_| config.unicast_peers.iter().any(far));
+    global.or(link.link_local).map(IpAddr::V6)
+}
+
 fn send(slot: &mut Slot, ports: &[VrrpSocket], priority: u8) {
     let port = ports
         .iter()
-        .find(|port| Some(port.ifindex()) == slot.ifindex);
-    let peers = if slot.config.unicast_peers.is_empty() {
-        vec![slot.config.mcast_group]
-    } else {
-        slot.config.unicast_peers.clone()
-    };
-    for dst in peers {
+        .find(|port| Some(port.ifindex()) == slot.ifindex && port.kind() == slot.kind());
+    let style = slot.style();
+    for dst in slot.destinations() {
         let result = match (port, slot.advert(priority, dst)) {
-            (Some(port), Some(advert)) => port.send(&packet::encode(&advert), dst),
+            (Some(port), Some(advert)) => {
+                let route = Route {
+                    src: advert.src,
+                    dst,
+                    hop_limit: style.ttl,
+                };
+                port.send(&packet::encode(&advert, &style), &route)
+            }
             _ => Err(io::Error::from(io::ErrorKind::NetworkDown)),
         };
         slot.sent(now(), priority, &result);
@@ -565,7 +606,7 @@ fn enqueue(config: &VrrpInstance, repeat: u32, queue: &mut Queue) {
             queue.push(Announcement {
                 instance: config.name.clone(),
                 device: config.device_of(vip).to_owned(),
-                addr: vip.addr.into(),
+                addr: vip.addr,
             });
         }
     }

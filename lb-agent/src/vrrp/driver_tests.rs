@@ -6,6 +6,8 @@
 
 #[path = "driver_tests/lab.rs"]
 mod lab;
+#[path = "driver_tests/matrix.rs"]
+mod matrix;
 #[path = "driver_tests/rivals.rs"]
 mod rivals;
 
@@ -65,7 +67,7 @@ fn unicast_peers_elect_too() {
     let Some(lan) = Lan::new() else { return };
     let unicast = |priority, peer: &str| {
         let mut config = v3(priority);
-        config[0].unicast_peers = vec![peer.parse().unwrap()];
+        config[0].unicast_peers = vec![UnicastPeer::anywhere(peer.parse().unwrap())];
         config
     };
     let a = Agent::start(&lan, 0, unicast(150, "192.0.2.2"));
@@ -151,34 +153,4 @@ fn a_reload_touches_only_what_changed() {
     a.order(Order::Reconfigure(Vec::new()));
     eventually("the address to go", || !lan.holds_vip(0));
     a.stop();
-}
-
-/// Both directions in each version: we take over from keepalived, and it from us.
-#[test]
-fn keepalived_and_we_elect_each_other() {
-    for (number, version) in [(2, VrrpVersion::V2), (3, VrrpVersion::V3)] {
-        let Some(lan) = Lan::new() else { return };
-        let Some(higher) = Keepalived::start(&lan, 1, number, 150) else {
-            return;
-        };
-        eventually("keepalived is MASTER", || lan.holds_vip(1));
-        let a = Agent::start(&lan, 0, vec![instance(version, 100)]);
-        eventually("its adverts", || a.counter("advert_rcvd") >= 3);
-        assert_eq!(a.state(), Some(State::Backup));
-        drop(higher);
-        a.is(State::Master);
-        assert_eq!(a.counter("pri_zero_rcvd"), 1);
-
-        let lower = Keepalived::start(&lan, 1, number, 50).unwrap();
-        eventually("two more adverts", {
-            let sent = a.counter("advert_sent");
-            let a = &a;
-            move || a.counter("advert_sent") >= sent + 2
-        });
-        assert_eq!(a.state(), Some(State::Master));
-        assert!(!lan.holds_vip(1));
-        a.stop();
-        eventually("keepalived takes over", || lan.holds_vip(1));
-        drop(lower);
-    }
 }

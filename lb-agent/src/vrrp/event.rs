@@ -187,9 +187,7 @@ impl fmt::Display for Reason {
             Self::Overslept => f.write_str(
                 "this process did not run for longer than the peers wait, so one of them took over",
             ),
-            Self::InterfaceDown => {
-                f.write_str("its interface is down, gone or without an IPv4 address")
-            }
+            Self::InterfaceDown => f.write_str("its interface is down, gone or without an address"),
             Self::InterfaceUp => f.write_str("its interface is back"),
             Self::TrackFailed => f.write_str("what it tracks failed"),
             Self::GroupFailed => f.write_str("another member of its sync group is in FAULT"),

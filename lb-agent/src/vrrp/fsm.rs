@@ -317,6 +317,14 @@ impl Instance {
         interval: Duration,
         out: &mut Vec<Action>,
     ) {
+        let Settings {
+            priority: own,
+            exchange,
+            ..
+        } = self.settings;
+        if own == PRIORITY_OWNER && exchange.owner_ignores {
+            return;
+        }
         match self.phase {
             Phase::Backup { down_at, .. } => {
                 self.backup_hears(now, down_at, priority, interval);

@@ -140,6 +140,33 @@ macro_rules! rows {
                 },
             )
             .default("on, in strict mode off"),
+            flag(
+                concat!($prefix, "owner_ignore_adverts"),
+                "The owner of the addresses ignores adverts.",
+                |raw: &mut $raw, line| {
+                    let value = line.boolean(1);
+                    line.set(&mut raw.exchange.owner_ignores, value);
+                },
+            )
+            .default("off"),
+            flag(
+                concat!($prefix, "check_unicast_src"),
+                "Take unicast adverts from peers only.",
+                |raw: &mut $raw, line| {
+                    let value = line.boolean(1);
+                    line.set(&mut raw.exchange.check_src, value);
+                },
+            )
+            .default("off; on with min_ttl or max_ttl"),
+            flag(
+                concat!($prefix, "skip_check_adv_addr"),
+                "Compare an advert's addresses only when its sender is another one than before.",
+                |raw: &mut $raw, line| {
+                    let value = line.boolean(1);
+                    line.set(&mut raw.exchange.skip_addresses, value);
+                },
+            )
+            .default("off"),
         ];
         ROWS
     }};

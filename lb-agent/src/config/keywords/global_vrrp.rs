@@ -3,14 +3,32 @@
 
 use super::super::keyword::{Keyword, Status, flag, line, off, off_flag};
 use super::super::raw::RawGlobal;
-use super::announcing;
 use super::features::{ADVERT, LOGGING, NETLINK, TRACKING, VMAC};
+use super::{address, announcing};
 
 /// What `vrrp_instance` has in common with it.
 pub(super) const IN_COMMON: &[Keyword<RawGlobal>] = announcing::rows!(RawGlobal, "vrrp_");
 
 /// The rest.
 pub(super) const ROWS: &[Keyword<RawGlobal>] = &[
+    line(
+        "vrrp_mcast_group6",
+        "Multicast group of adverts over IPv6.",
+        |raw: &mut RawGlobal, line| {
+            let value = address::group(line);
+            line.set(&mut raw.mcast_group6, value);
+        },
+    )
+    .default("ff02::12"),
+    flag(
+        "v3_checksum_as_v2",
+        "Version 3 checksum over IPv4 without pseudo header.",
+        |raw: &mut RawGlobal, line| {
+            let value = line.boolean(1);
+            line.set(&mut raw.exchange.checksum_as_v2, value);
+        },
+    )
+    .default("off"),
     line(
         "vrrp_garp_interval",
         "Seconds between gratuitous ARP packets of an interface.",
@@ -56,16 +74,6 @@ pub(super) const ROWS: &[Keyword<RawGlobal>] = &[
         },
     )
     .default("0"),
-    off_flag(
-        "vrrp_skip_check_adv_addr",
-        "Compare addresses of the first advert only.",
-        Status::NoEffect("it saves work on the advert path only"),
-    ),
-    off(
-        "vrrp_mcast_group6",
-        "Multicast group of adverts over IPv6.",
-        Status::NoEffect("xlvs does not support IPv6 yet"),
-    ),
     off(
         "default_interface",
         "Interface of addresses outside instances.",
@@ -95,21 +103,6 @@ pub(super) const ROWS: &[Keyword<RawGlobal>] = &[
         "vmac_addr_prefix",
         "First letters of virtual MAC address interfaces.",
         VMAC,
-    ),
-    off_flag(
-        "vrrp_owner_ignore_adverts",
-        "The owner ignores adverts.",
-        ADVERT,
-    ),
-    off_flag(
-        "vrrp_check_unicast_src",
-        "Take unicast adverts from peers only.",
-        ADVERT,
-    ),
-    off_flag(
-        "v3_checksum_as_v2",
-        "Version 3 checksum without pseudo header.",
-        ADVERT,
     ),
     off_flag("disable_local_igmp", "Send no IGMP reports.", ADVERT),
     off_flag(

@@ -5,6 +5,7 @@
 //! and the keyword reference. Invariant (tested): every name that keepalived registers is in a
 //! table, so that only misspellings are unknown.
 
+mod address;
 mod announcing;
 mod checkers;
 mod features;

@@ -22,6 +22,10 @@ pub(crate) struct RawExchange {
     pub(crate) down_adverts: Option<Spanned<u8>>,
     pub(crate) lower_no_advert: Option<Spanned<bool>>,
     pub(crate) higher_send_advert: Option<Spanned<bool>>,
+    pub(crate) owner_ignores: Option<Spanned<bool>>,
+    pub(crate) check_src: Option<Spanned<bool>>,
+    pub(crate) skip_addresses: Option<Spanned<bool>>,
+    pub(crate) checksum_as_v2: Option<Spanned<bool>>,
 }
 
 /// `garp_group`, and what `global_defs` says of the same.

@@ -10,6 +10,7 @@ mod service;
 mod track;
 mod vrrp;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::args::Spanned;
@@ -25,6 +26,9 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
     };
     if let Some(group) = raw.global.mcast_group4 {
         global.vrrp_mcast_group4 = group.value;
+    }
+    if let Some(IpAddr::V6(group)) = raw.global.mcast_group6.map(|group| group.value) {
+        global.vrrp_mcast_group6 = group;
     }
     global.notify_fifos = [&raw.global.notify_fifo, &raw.global.vrrp_notify_fifo]
         .into_iter()

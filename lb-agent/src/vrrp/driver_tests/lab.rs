@@ -42,15 +42,25 @@ impl Lan {
         ip(&[
             "link", "add", "e0", "netns", a, "type", "veth", "peer", "name", "e0", "netns", b,
         ]);
-        for (name, address) in [(a, "192.0.2.1/24"), (b, "192.0.2.2/24")] {
-            ip(&["-n", name, "addr", "add", address, "dev", "e0"]);
+        for (name, number) in [(a, 1), (b, 2)] {
+            let (v4, v6) = (
+                format!("192.0.2.{number}/24"),
+                format!("2001:db8::{number}/64"),
+            );
+            ip(&["-n", name, "addr", "add", &v4, "dev", "e0"]);
+            ip(&["-n", name, "addr", "add", &v6, "dev", "e0", "nodad"]);
             ip(&["-n", name, "link", "set", "e0", "up"]);
         }
         Some(lan)
     }
 
     pub(super) fn holds_vip(&self, host: usize) -> bool {
-        ip(&["-n", &self.names[host], "addr", "show", "dev", "e0"]).contains(VIP)
+        self.holds(host, VIP)
+    }
+
+    pub(super) fn holds(&self, host: usize, vip: &str) -> bool {
+        let shown = ip(&["-n", &self.names[host], "addr", "show", "dev", "e0"]);
+        shown.contains(&format!(" {vip}/"))
     }
 }
 
@@ -263,17 +273,11 @@ pub(super) fn instance(version: VrrpVersion, priority: u8) -> VrrpInstance {
             VrrpVersion::V2 => Auth::Pass(*b"secret\0\0"),
             VrrpVersion::V3 => Auth::None,
         },
+        family: Family::V4,
         mcast_group: "224.0.0.18".parse().unwrap(),
         source: None,
         unicast_peers: Vec::new(),
-        vips: vec![VirtualAddress {
-            addr: VIP.parse().unwrap(),
-            prefix_len: 32,
-            dev: None,
-            label: None,
-            broadcast: None,
-            scope: 0,
-        }],
+        vips: vec![VirtualAddress::plain(VIP.parse().unwrap())],
         excluded: Vec::new(),
         announcing: crate::config::model::Announcing::default(),
         exchange: crate::config::model::Exchange::default(),
@@ -295,7 +299,8 @@ pub(super) struct Keepalived {
 }
 
 impl Keepalived {
-    pub(super) fn start(lan: &Lan, host: usize, version: u8, priority: u8) -> Option<Self> {
+    /// With an instance of `priority` whose other lines are `more`.
+    pub(super) fn start(lan: &Lan, host: usize, priority: u8, more: &str) -> Option<Self> {
         if Command::new("keepalived").arg("-v").output().is_err() {
             eprintln!("skipped: needs keepalived (run: apt-get install keepalived)");
             return None;
@@ -303,14 +308,9 @@ impl Keepalived {
         let namespace = &lan.names[host];
         let dir = std::env::temp_dir().join(namespace);
         std::fs::create_dir_all(&dir).unwrap();
-        let more = match version {
-            2 => "advert_int 1\n authentication {\n auth_type PASS\n auth_pass secret\n }",
-            _ => "advert_int 0.1",
-        };
         let text = format!(
-            "global_defs {{\n vrrp_version {version}\n}}\nvrrp_instance V {{\n interface e0\n \
-             virtual_router_id 51\n priority {priority}\n {more}\n \
-             virtual_ipaddress {{\n {VIP}\n }}\n}}\n"
+            "vrrp_instance V {{\n interface e0\n virtual_router_id 51\n priority {priority}\n \
+             {more}\n}}\n"
         );
         let file = |name: &str| dir.join(name).into_os_string().into_string().unwrap();
         std::fs::write(file("conf"), text).unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::super::args::Spanned;
 use super::super::super::diag::{Code, Diagnostic, quoted};
-use super::super::super::model::{Announcing, Exchange, Spacing};
+use super::super::super::model::{Announcing, Checksum, Exchange, Spacing};
 use super::super::super::raw::{RawConfig, RawGlobal};
 use super::Resolver;
 
@@ -58,11 +58,29 @@ impl Resolver<'_> {
         let down = [own.down_adverts, global.down_adverts];
         let no_answer = [own.lower_no_advert, global.lower_no_advert];
         let last_word = [own.higher_send_advert, global.higher_send_advert];
+        let on = |said: [Option<Spanned<bool>>; 2]| first(said).unwrap_or(false);
+        let base = Exchange {
+            check_src: on([own.check_src, global.check_src]) || self.raw.peers_bounded,
+            skip_addresses: on([own.skip_addresses, global.skip_addresses]),
+            checksum: match (
+                self.raw.old_checksum,
+                on([own.checksum_as_v2, global.checksum_as_v2]),
+            ) {
+                (_, true) => Checksum::MessageOnly,
+                (Some(old), _) if old.value => Checksum::OldUnicast,
+                _ => Checksum::PseudoHeader,
+            },
+            learn_checksum: self.raw.old_checksum.is_none_or(|old| old.value),
+            unicast_ttl: first([self.raw.unicast_ttl]).unwrap_or(plain.unicast_ttl),
+            owner_ignores: on([own.owner_ignores, global.owner_ignores]),
+            ..plain
+        };
         if !self.strict() {
             return Exchange {
                 down_adverts: first(down).unwrap_or(plain.down_adverts),
                 answer_lower: !first(no_answer).unwrap_or(!plain.answer_lower),
                 last_word: first(last_word).unwrap_or(plain.last_word),
+                ..base
             };
         }
         let down = down.into_iter().flatten().next();
@@ -79,6 +97,7 @@ impl Resolver<'_> {
             down_adverts: plain.down_adverts,
             answer_lower: false,
             last_word: false,
+            ..base
         }
     }
 
@@ -222,6 +241,7 @@ mod tests {
             down_adverts: 5,
             answer_lower: false,
             last_word: false,
+            ..Exchange::default()
         };
         assert_eq!(loaded.config.vrrp_instances[0].exchange, expected);
         assert_eq!(codes(&loaded), Vec::<&str>::new());
@@ -243,6 +263,7 @@ mod tests {
             down_adverts: 3,
             answer_lower: false,
             last_word: false,
+            ..Exchange::default()
         };
         assert_eq!(instance.exchange, strict);
         assert_eq!(instance.announcing.lower_repeat, 0);
