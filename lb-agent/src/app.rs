@@ -204,6 +204,7 @@ impl Agent {
         self.run_scripts().await;
         self.driver.host().notifier().adopt(&self.config);
         self.tell_of_services(notices);
+        self.driver.set_global(&self.config.global);
         self.driver.reconfigure(instances).await;
         self.driver.host().notifier().forget_others(&self.config);
         if first {

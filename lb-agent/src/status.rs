@@ -101,7 +101,11 @@ fn instance(i: &InstanceStatus, configured: Option<&VrrpInstance>) -> wire::Inst
             .map(|rival| wire::Rival {
                 address: rival.address,
                 priority: rival.priority,
-                heard_seconds_ago: seconds_since(rival.heard_unix_ms),
+                heard_seconds_ago: rival.heard_seconds_ago,
+                claims_seconds: rival.claims_seconds,
+                adverts: rival.adverts,
+                split_brain: rival.split_brain,
+                refused: rival.refused.map(str::to_owned),
             })
             .collect(),
         tracks: i.tracks.iter().map(track).collect(),

@@ -128,20 +128,22 @@ fn instances(instances: &[Instance]) -> String {
     trimmed(&table)
 }
 
-/// Two masters are normal for the moment of a takeover; three silent intervals later they are not.
+/// Who else claims to be MASTER, and does not stop.
 fn split_brain(instance: &Instance, out: &mut String) {
-    if instance.state != "MASTER" {
-        return;
-    }
-    let lately = 3.0 * instance.advert_interval_seconds;
-    for rival in &instance.rivals {
-        if rival.heard_seconds_ago < lately && instance.since_seconds > lately {
-            let _ = writeln!(
-                out,
-                "{}: SPLIT BRAIN: {} (priority {}) claims to be MASTER, too",
-                instance.name, rival.address, rival.priority
-            );
-        }
+    for rival in instance.rivals.iter().filter(|rival| rival.split_brain) {
+        let refused = rival.refused.as_ref().map_or(String::new(), |counter| {
+            format!("; its adverts are refused: {counter}")
+        });
+        let _ = writeln!(
+            out,
+            "{}: SPLIT BRAIN: {} (priority {}) claims to be MASTER, too, for {:.0} s, last heard \
+             {:.1} s ago{refused}",
+            instance.name,
+            rival.address,
+            rival.priority,
+            rival.claims_seconds,
+            rival.heard_seconds_ago
+        );
     }
 }
 

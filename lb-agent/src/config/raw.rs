@@ -9,10 +9,14 @@ use std::time::Duration;
 
 use super::args::Spanned;
 use super::model::{
-    ForwardMethod, InitialState, Program, Protocol, RunAs, Scheduler, Timeouts, VirtualAddress,
-    VrrpVersion,
+    ForwardMethod, InitialState, Program, Protocol, RunAs, Scheduler, Timeouts, UnicastPeer,
+    VirtualAddress, VrrpVersion,
 };
 use super::source::Span;
+
+mod vrrp;
+
+pub(crate) use vrrp::{RawExchange, RawGarp, RawSpacing};
 
 /// A whole file.
 #[derive(Debug, Default)]
@@ -23,6 +27,7 @@ pub(crate) struct RawConfig {
     pub(crate) virtual_server_groups: Vec<RawAddressGroup>,
     pub(crate) scripts: Vec<RawScript>,
     pub(crate) groups: Vec<RawGroup>,
+    pub(crate) garp_groups: Vec<Spanned<RawSpacing>>,
 }
 
 /// `global_defs`.
@@ -30,6 +35,7 @@ pub(crate) struct RawConfig {
 pub(crate) struct RawGlobal {
     pub(crate) router_id: Option<Spanned<String>>,
     pub(crate) mcast_group4: Option<Spanned<Ipv4Addr>>,
+    pub(crate) mcast_group6: Option<Spanned<IpAddr>>,
     pub(crate) version: Option<Spanned<VrrpVersion>>,
     pub(crate) strict: Option<Spanned<bool>>,
     pub(crate) log_all_failures: Option<Spanned<bool>>,
@@ -46,6 +52,12 @@ pub(crate) struct RawGlobal {
     pub(crate) expire_quiescent_template: Option<Spanned<bool>>,
     pub(crate) sloppy_tcp: Option<Spanned<bool>>,
     pub(crate) watchdog: Option<Spanned<Duration>>,
+    pub(crate) garp: RawGarp,
+    pub(crate) min_garp: Option<Spanned<bool>>,
+    pub(crate) spacing: RawSpacing,
+    pub(crate) exchange: RawExchange,
+    pub(crate) startup_delay: Option<Spanned<Duration>>,
+    pub(crate) delay_after_boot: Option<Spanned<Duration>>,
 }
 
 /// `notify…` of an instance or a group.
@@ -128,12 +140,23 @@ pub(crate) struct RawInstance {
     pub(crate) strict: Option<Spanned<bool>>,
     pub(crate) auth_type: Option<Spanned<AuthType>>,
     pub(crate) auth_pass: Option<Spanned<String>>,
-    pub(crate) unicast_src: Option<Spanned<Ipv4Addr>>,
-    pub(crate) mcast_src: Option<Spanned<Ipv4Addr>>,
-    pub(crate) unicast_peers: Vec<Spanned<Ipv4Addr>>,
+    pub(crate) unicast_src: Option<Spanned<IpAddr>>,
+    pub(crate) mcast_src: Option<Spanned<IpAddr>>,
+    pub(crate) mcast_dst: Option<Spanned<IpAddr>>,
+    pub(crate) native_ipv6: Option<Spanned<bool>>,
+    pub(crate) unicast_peers: Vec<Spanned<UnicastPeer>>,
+    /// A peer has `min_ttl` or `max_ttl`.
+    pub(crate) peers_bounded: bool,
+    pub(crate) unicast_ttl: Option<Spanned<u8>>,
+    pub(crate) fault_no_peer: Option<Spanned<bool>>,
+    /// False with `never`.
+    pub(crate) old_checksum: Option<Spanned<bool>>,
     pub(crate) vips: Vec<Spanned<VirtualAddress>>,
     pub(crate) excluded: Vec<Spanned<VirtualAddress>>,
     pub(crate) notify: RawNotify,
+    pub(crate) garp: RawGarp,
+    pub(crate) exchange: RawExchange,
+    pub(crate) accept: Option<Spanned<bool>>,
     pub(crate) track_primary: Option<Spanned<bool>>,
     pub(crate) track_interfaces: Vec<RawTrack>,
     pub(crate) track_scripts: Vec<RawTrack>,

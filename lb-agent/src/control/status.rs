@@ -54,8 +54,8 @@ pub struct Instance {
     pub vips: Vec<String>,
     /// Figures by name.
     pub counters: BTreeMap<String, u64>,
-    /// Other routers that were heard as MASTER while this one was. One that was heard lately is a
-    /// split brain; an old entry is the trace of a takeover.
+    /// Other routers that were heard as MASTER while this one was; the trace of a takeover, or a
+    /// split brain.
     pub rivals: Vec<Rival>,
     /// What it tracks, in the order of the file.
     #[serde(default)]
@@ -91,6 +91,18 @@ pub struct Rival {
     pub priority: u8,
     /// Seconds since it was heard last.
     pub heard_seconds_ago: f64,
+    /// Seconds since its claim was heard first.
+    #[serde(default)]
+    pub claims_seconds: f64,
+    /// Its adverts since then.
+    #[serde(default)]
+    pub adverts: u64,
+    /// It did not step down when it heard us, and has not been silent since.
+    #[serde(default)]
+    pub split_brain: bool,
+    /// Why its adverts are refused: the name of their counter.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 /// The packet program.

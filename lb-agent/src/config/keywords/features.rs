@@ -24,7 +24,6 @@ features! {
     Warning NOTIFY_FEATURE: "programs that read FIFOs, and rarer notifications" => "nothing is run or written for them";
     Warning TRACKING_FEATURE: "tracking of files, processes and BFD"
         => "they do not count for the priority";
-    Warning GARP_FEATURE: "GARP timing" => "gratuitous ARP is sent with keepalived's defaults";
     Warning VMAC_FEATURE: "virtual MAC interfaces" => "the interface's own MAC address is used";
     Warning CONNECTION_SYNC_FEATURE: "connection synchronisation"
         => "a new master does not know the connections of the old one";
@@ -44,7 +43,6 @@ features! {
 pub(super) const MAIL: Status = Status::NotYet(&MAIL_FEATURE);
 pub(super) const NOTIFY: Status = Status::NotYet(&NOTIFY_FEATURE);
 pub(super) const TRACKING: Status = Status::NotYet(&TRACKING_FEATURE);
-pub(super) const GARP: Status = Status::NotYet(&GARP_FEATURE);
 pub(super) const VMAC: Status = Status::NotYet(&VMAC_FEATURE);
 pub(super) const CONNECTION_SYNC: Status = Status::NotYet(&CONNECTION_SYNC_FEATURE);
 pub(super) const ENGINE: Status = Status::NotYet(&ENGINE_FEATURE);
@@ -57,9 +55,6 @@ pub(super) const NAMESPACE: Status = Status::NotYet(&NAMESPACE_FEATURE);
 pub(super) const STATIC: Status = Status::NotYet(&STATIC_FEATURE);
 pub(super) const ROUTES: Status = Status::NotYet(&ROUTES_FEATURE);
 pub(super) const HMAC: Status = Status::NotYet(&HMAC_FEATURE);
-
-/// Spacing of gratuitous ARP, for readers that accept 0 in silence.
-pub(super) static GARP_SPACING: &Feature = &GARP_FEATURE;
 
 pub(super) const PROCESS: Status =
     Status::NoEffect("xlvs is one process; use systemd's settings for priority and limits");

@@ -4,12 +4,13 @@
 use super::super::args::Spanned;
 use super::super::keyword::Status;
 use super::super::keyword::{Keyword, Table, block, off, off_block, off_flag};
-use super::super::raw::{RawConfig, RawGroup, RawInstance, RawScript};
+use super::super::raw::{RawConfig, RawGroup, RawInstance, RawScript, RawSpacing};
 use super::super::tree::Item;
 use super::super::walk::Context;
-use super::features::{GARP, NAMESPACE, STATIC, TRACKING};
+use super::features::{NAMESPACE, STATIC, TRACKING};
 use super::{
-    address_group, global, sync_group, tracking, virtual_server, vrrp_instance, vrrp_other,
+    address_group, announcing, global, sync_group, tracking, virtual_server, vrrp_instance,
+    vrrp_other,
 };
 
 /// The top level.
@@ -85,6 +86,15 @@ const BLOCKS: &[Keyword<RawConfig>] = &[
         },
     )
     .params(1, 1),
+    block(
+        "garp_group",
+        "Interfaces that share a spacing of gratuitous ARP.",
+        |config: &mut RawConfig, item, ctx| {
+            let mut group = RawSpacing::default();
+            ctx.walk(&announcing::GARP_GROUP, item, &mut group);
+            config.garp_groups.push(Spanned::new(group, item.head()));
+        },
+    ),
 ];
 
 const OTHERS: &[Keyword<RawConfig>] = &[
@@ -109,12 +119,6 @@ const OTHERS: &[Keyword<RawConfig>] = &[
         TRACKING,
     )
     .within(|_, item, ctx| ctx.walk(&vrrp_other::TRACK_GROUP, item, &mut ())),
-    off_flag(
-        "garp_group",
-        "Interfaces that share a spacing of gratuitous ARP.",
-        GARP,
-    )
-    .within(|_, item, ctx| ctx.walk(&vrrp_other::GARP_GROUP, item, &mut ())),
     off(
         "vrrp_track_process",
         "Processes whose number counts for the priority.",

@@ -12,6 +12,9 @@ mod service;
 mod track;
 mod vrrp;
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use super::args::Spanned;
 use super::diag::Diagnostic;
 use super::model::{Config, ConnSettings, Global, NotifyFifo};
@@ -26,6 +29,9 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
     if let Some(group) = raw.global.mcast_group4 {
         global.vrrp_mcast_group4 = group.value;
     }
+    if let Some(IpAddr::V6(group)) = raw.global.mcast_group6.map(|group| group.value) {
+        global.vrrp_mcast_group6 = group;
+    }
     global.notify_fifos = notify_fifos(&raw.global);
     global.rs_init_notifies = is_set(raw.global.init_notifies);
     global.lvs_timeouts = raw
@@ -35,6 +41,10 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
         .unwrap_or_default();
     global.conns = conns(&raw.global);
     global.script_security = raw.global.script_security.is_some();
+    let seconds = |said: Option<Spanned<Duration>>| said.map_or(Duration::ZERO, |said| said.value);
+    global.startup_delay = seconds(raw.global.startup_delay);
+    global.delay_after_boot = seconds(raw.global.delay_after_boot);
+    global.spacings = vrrp::exchange::spacings(raw, diagnostics);
     let vrrp_scripts = track::scripts(raw, diagnostics);
     let mut vrrp_instances = vrrp::instances(raw, &global, diagnostics);
     let sync_groups = group::groups(raw, &mut vrrp_instances, diagnostics);
