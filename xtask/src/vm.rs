@@ -15,7 +15,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::progress::Work;
-use crate::{apt, run};
+use crate::{apt, run, toolchain};
 use cpio::Archive;
 
 /// Options of the verb.
@@ -81,7 +81,12 @@ impl Guest<'_> {
         let console = directory.join("console");
         let _ = fs::remove_file(&status_file);
 
-        let mut command = Command::new(qemu);
+        let mut command = tool(&qemu);
+        if qemu.starts_with(apt::private_root()) {
+            for firmware in ["usr/share/qemu", "usr/share/seabios"] {
+                command.arg("-L").arg(apt::private_root().join(firmware));
+            }
+        }
         let processors: &[&str] = if self.icount {
             &[
                 "-accel",
@@ -221,14 +226,14 @@ impl Kernel {
             return Ok(Vec::new());
         }
         run::capture(
-            Command::new("depmod")
+            kmod("depmod")?
                 .arg("-b")
                 .arg(&self.root)
                 .arg(&self.version),
         )?;
         let mut files: Vec<PathBuf> = Vec::new();
         for name in names {
-            let mut command = Command::new("modprobe");
+            let mut command = kmod("modprobe")?;
             command
                 .arg("-d")
                 .arg(&self.root)
@@ -245,6 +250,24 @@ impl Kernel {
         }
         Ok(files)
     }
+}
+
+/// One of kmod's programs, which a container's image often lacks.
+fn kmod(program: &str) -> Result<Command> {
+    if run::find(program).is_none() {
+        apt::bring(&["kmod"])?;
+    }
+    let found = run::find(program).with_context(|| format!("apt brought no {program}"))?;
+    Ok(tool(&found))
+}
+
+/// A program that may have been unpacked for this project alone, with the libraries beside it.
+fn tool(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    if program.starts_with(apt::private_root()) {
+        toolchain::private_libraries(&apt::private_root(), &mut command);
+    }
+    command
 }
 
 fn qemu() -> Result<PathBuf> {
