@@ -13,8 +13,6 @@ use aya::maps::{Array, MapData, ProgramArray};
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_IN_ORDER, DRIVE_RANDOM, Drive};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 
 use crate::world;
 
@@ -155,20 +153,6 @@ impl Driver {
         self.behind = Some(behind);
         Ok(())
     }
-}
-
-/// Keeps this process on the last CPU that it may use; its number.
-pub(crate) fn pin() -> Result<usize> {
-    let own = Pid::from_raw(0);
-    let allowed = sched_getaffinity(own)?;
-    let cpu = (0..CpuSet::count())
-        .rev()
-        .find(|cpu| allowed.is_set(*cpu).unwrap_or(false))
-        .context("no CPU to run on")?;
-    let mut one = CpuSet::new();
-    one.set(cpu)?;
-    sched_setaffinity(own, &one)?;
-    Ok(cpu)
 }
 
 fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {

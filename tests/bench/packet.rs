@@ -6,6 +6,7 @@
 //! see the same hour. Invariant: a row whose packets did not all end in the verdict it stands for
 //! is an error, not a figure.
 
+mod cpu;
 mod driver;
 mod world;
 
@@ -82,7 +83,7 @@ struct Report {
 
 fn main() -> Result<()> {
     let args = arguments()?;
-    let cpu = driver::pin()?;
+    let cpu = cpu::pin()?;
     let world = World::raise(CAPACITY)?;
     let mut driver = Driver::load(&args.object, world.program()?)?;
     establish(&mut driver, &world)?;

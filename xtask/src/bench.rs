@@ -14,7 +14,7 @@ use xlvs_tests::lab;
 use xlvs_tests::site::{self, Site};
 
 use crate::progress::Work;
-use crate::{bench_packet, build, run, setup};
+use crate::{bench_forward, bench_packet, build, run, setup};
 
 /// Options of the verb.
 #[derive(clap::Args)]
@@ -29,6 +29,8 @@ enum What {
     Failover(Failover),
     /// Nanoseconds a packet, beside a program that only swaps MAC addresses.
     Packet(bench_packet::Args),
+    /// The same through real interfaces, beside the kernel's routing and nftables.
+    Forward(bench_forward::Args),
 }
 
 #[derive(clap::Args)]
@@ -104,6 +106,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let options = match &args.what {
         What::Failover(options) => options,
         What::Packet(options) => return bench_packet::main(options),
+        What::Forward(options) => return bench_forward::main(options),
     };
     if !run::is_prepared() {
         let ready = setup::ensure()?;

@@ -55,7 +55,7 @@ const REFERENCE: &str = "MAC swap";
 pub(crate) fn main(args: &Args) -> Result<()> {
     let ready = setup::ensure()?;
     build_ebpf::main(&ready.toolchain)?;
-    let object = build_ebpf::bench(&ready.toolchain)?;
+    let object = build_ebpf::bench(&ready.toolchain, "xlvs-bench-xdp")?;
     run::show(run::cargo().args(BUILD))?;
     let mut command = run::as_root(run::target_dir().join("release/examples/bench-packet"))?;
     command

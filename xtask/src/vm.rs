@@ -225,12 +225,7 @@ impl Kernel {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        run::capture(
-            kmod("depmod")?
-                .arg("-b")
-                .arg(&self.root)
-                .arg(&self.version),
-        )?;
+        run::capture(kmod("depmod")?.arg("-b").arg(&self.root).arg(&self.version))?;
         let mut files: Vec<PathBuf> = Vec::new();
         for name in names {
             let mut command = kmod("modprobe")?;

@@ -59,3 +59,46 @@ impl Drive {
         40_000 + (n & 15) as u16
     }
 }
+
+/// Bytes of a frame that the generator sends: the least that Ethernet carries.
+pub const GENERATE_FRAME: usize = 60;
+/// Packets that the generator hands to the device in one go.
+pub const GENERATE_BATCH: u32 = 64;
+/// Slots for the times of chunks; further chunks begin again with the first.
+pub const GENERATE_CHUNKS: u32 = 1024;
+/// Servers that the sink tells apart: the last byte of the MAC address that a frame goes to.
+pub const GENERATE_SERVERS: u32 = 256;
+/// The first two words of those addresses, as they lie in memory: 02:00:00:00.
+pub const GENERATE_SERVER_WORDS: [u16; 2] = [u16::from_ne_bytes([2, 0]), 0];
+/// The fifth byte of those addresses.
+pub const GENERATE_SERVER_BYTE: u8 = 2;
+/// Bytes that the sink keeps of the first frame to each server: up to the end of a TCP header.
+pub const GENERATE_SAMPLE: usize = 54;
+
+/// What the generator sends: one template, and the flow's address, port and sums written into it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Generate {
+    /// The frame, with the client's address and port and both checksums zero.
+    pub frame: [u32; GENERATE_FRAME / 4],
+    /// Sum of the IPv4 header's 16-bit words, in the frame's byte order, not folded.
+    pub ip_sum: u32,
+    /// The same of the TCP or UDP header, its payload and the pseudo-header.
+    pub l4_sum: u32,
+    /// 1 if the frame holds a TCP segment, 0 for a UDP datagram.
+    pub tcp: u32,
+    /// The interface that the frames are sent to.
+    pub ifindex: u32,
+    /// Number of the first flow.
+    pub first: u32,
+    /// Flows in all, at least 1, taken in order, the first again after the last.
+    pub flows: u32,
+    /// The next flow, counted from `first`.
+    pub next: u32,
+    /// Packets timed together, a multiple of [`GENERATE_BATCH`].
+    pub chunk: u32,
+    /// Packets made since the order was written.
+    pub packets: u32,
+    /// When the chunk in progress began, nanoseconds.
+    pub chunk_began_ns: u64,
+}
