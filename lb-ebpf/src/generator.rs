@@ -27,8 +27,8 @@ use aya_ebpf::helpers::generated::{bpf_redirect, bpf_xdp_load_bytes};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use lb_common::abi::{
-    Drive, GENERATE_CHUNKS, GENERATE_FRAME, GENERATE_SAMPLE, GENERATE_SERVER_BYTE,
-    GENERATE_SERVER_WORDS, GENERATE_SERVERS, Generate,
+    Drive, GENERATE_CHUNKS, GENERATE_FRAME, GENERATE_SAMPLE, GENERATE_SERVER_WORD,
+    GENERATE_SERVERS, Generate,
 };
 use lb_common::wire::{Eth, Ipv4};
 
@@ -137,9 +137,13 @@ pub fn sink(ctx: XdpContext) -> u32 {
         return xdp_action::XDP_DROP;
     }
     // SAFETY: in bounds by the check above.
-    let [a, b, c] = unsafe { (start as *const [u16; 3]).read() };
-    let [kind, server] = c.to_ne_bytes();
-    if [a, b] != GENERATE_SERVER_WORDS || kind != GENERATE_SERVER_BYTE {
+    let (word, server) = unsafe {
+        (
+            (start as *const u32).read(),
+            (start as *const u8).add(5).read(),
+        )
+    };
+    if word != GENERATE_SERVER_WORD {
         return xdp_action::XDP_DROP;
     }
     if let Some(arrived) = ARRIVED.get_ptr_mut(server as u32) {

@@ -7,6 +7,7 @@
 mod apt;
 mod bench;
 mod bench_forward;
+mod bench_ipvs;
 mod bench_packet;
 mod build;
 mod build_ebpf;

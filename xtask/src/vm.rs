@@ -115,12 +115,7 @@ impl Guest<'_> {
             .arg(&kernel.image)
             .arg("-initrd")
             .arg(&initramfs)
-            // Instructions of the mitigations, and of clearing pages that drivers reuse, would
-            // count as the data plane's own.
-            .args([
-                "-append",
-                "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable init_on_alloc=0",
-            ])
+            .args(["-append", &self.kernel_command_line()])
             .args(["-serial", &format!("file:{}", console.display())])
             .args(["-serial", "stdio"])
             .args(["-serial", &format!("file:{}", status_file.display())])
@@ -133,6 +128,20 @@ impl Guest<'_> {
                 console.display()
             )
         })
+    }
+
+    fn kernel_command_line(&self) -> String {
+        // Instructions of the mitigations, and of clearing pages that drivers reuse, would count as
+        // the data plane's own.
+        let mut line =
+            "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable init_on_alloc=0".to_owned();
+        if self.icount {
+            // QEMU counts each turn of a `rep movsb` as an instruction. Without the features
+            // rep_good, erms and fsrm the kernel copies and clears by words in a loop, which is
+            // nearer to what a processor does.
+            line.push_str(" clearcpuid=112,297,580");
+        }
+        line
     }
 
     /// busybox, the files with their libraries, modules, and an init that runs the script.
@@ -152,7 +161,13 @@ impl Guest<'_> {
         for file in self.files {
             archive.copy(&format!("guest/{}", file_name(file)), file)?;
             for library in libraries(file) {
-                archive.copy(library.trim_start_matches('/'), Path::new(&library))?;
+                // What was unpacked here is installed there.
+                let library = Path::new(&library);
+                let place = library
+                    .strip_prefix(apt::private_root())
+                    .or_else(|_| library.strip_prefix("/"))
+                    .unwrap_or(library);
+                archive.copy(&place.to_string_lossy(), library)?;
             }
         }
         archive.file("guest/.script", self.script.as_bytes());
@@ -247,6 +262,16 @@ impl Kernel {
     }
 }
 
+/// A program for the guest: this machine's, or unpacked with its libraries for this project alone.
+pub(crate) fn program(name: &str, package: &str) -> Result<PathBuf> {
+    if run::find(name).is_none() {
+        let packages = apt::plan_or_update(&[package])?.new;
+        let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+        apt::unpack(&packages)?;
+    }
+    run::find(name).with_context(|| format!("apt brought no {name}"))
+}
+
 /// One of kmod's programs, which a container's image often lacks.
 fn kmod(program: &str) -> Result<Command> {
     if run::find(program).is_none() {
@@ -291,7 +316,11 @@ fn busybox() -> Result<PathBuf> {
 /// Absolute paths of the shared libraries and the loader of an executable; none for anything else.
 fn libraries(file: &Path) -> Vec<String> {
     // ldd fails for what is not dynamic.
-    let text = run::capture(Command::new("ldd").arg(file)).unwrap_or_default();
+    let mut ldd = Command::new("ldd");
+    if file.starts_with(apt::private_root()) {
+        toolchain::private_libraries(&apt::private_root(), &mut ldd);
+    }
+    let text = run::capture(ldd.arg(file)).unwrap_or_default();
     text.lines()
         .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
         .map(str::to_owned)

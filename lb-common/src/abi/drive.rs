@@ -68,10 +68,8 @@ pub const GENERATE_BATCH: u32 = 64;
 pub const GENERATE_CHUNKS: u32 = 1024;
 /// Servers that the sink tells apart: the last byte of the MAC address that a frame goes to.
 pub const GENERATE_SERVERS: u32 = 256;
-/// The first two words of those addresses, as they lie in memory: 02:00:00:00.
-pub const GENERATE_SERVER_WORDS: [u16; 2] = [u16::from_ne_bytes([2, 0]), 0];
-/// The fifth byte of those addresses.
-pub const GENERATE_SERVER_BYTE: u8 = 2;
+/// The first four bytes of those addresses, as they lie in memory: 02:00:00:00.
+pub const GENERATE_SERVER_WORD: u32 = u32::from_ne_bytes([2, 0, 0, 0]);
 /// Bytes that the sink keeps of the first frame to each server: up to the end of a TCP header.
 pub const GENERATE_SAMPLE: usize = 54;
 

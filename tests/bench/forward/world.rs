@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PROBES: u32 = 0x0fff_0000;
 
 /// Where answers to the clients go: the sink does not count them.
-const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 3, 1];
+const CLIENT_MAC: [u8; 6] = [2, 0, 0, 1, 0, 1];
 
 /// The cable's far end, the servers' side of the director.
 struct Arm {
