@@ -6,6 +6,7 @@
 
 mod apt;
 mod bench;
+mod bench_connections;
 mod bench_forward;
 mod bench_ipvs;
 mod bench_packet;

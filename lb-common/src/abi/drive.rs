@@ -20,6 +20,11 @@ pub const DRIVE_IN_ORDER: u32 = 0;
 /// Each packet belongs to any of the flows, with equal chances.
 pub const DRIVE_RANDOM: u32 = 1;
 
+/// [`Drive::family`]: the frame holds an IPv4 packet with a header of 20 bytes.
+pub const DRIVE_V4: u32 = 4;
+/// [`Drive::family`]: the frame holds an IPv6 packet without extension headers.
+pub const DRIVE_V6: u32 = 6;
+
 /// What the driver writes into each frame before it hands it to the program under test.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -34,12 +39,21 @@ pub struct Drive {
     pub order: u32,
     /// The first twelve bytes of the frame: both MAC addresses.
     pub macs: [u32; 3],
-    /// Bytes 8 to 11 of the IPv4 header: time to live, protocol, checksum.
-    pub ttl_proto_check: u32,
+    /// What a hop changes. IPv4: bytes 8 to 11 of the header (time to live, protocol, checksum);
+    /// IPv6: bytes 4 to 7 (length, next header, hop limit).
+    pub hop: u32,
+    /// EtherType, network byte order.
+    pub ethertype: u16,
     /// Virtual port, network byte order.
     pub virt_port: u16,
-    /// Zero.
-    pub zero: [u8; 2],
+    /// The first service's address, or its last four bytes, host byte order; the others follow.
+    pub virt_base: u32,
+    /// Services in all, at least 1; a flow always belongs to the same.
+    pub services: u32,
+    /// `DRIVE_V4` or `DRIVE_V6`.
+    pub family: u32,
+    /// Bytes of the frame; what a program put before it is taken away.
+    pub length: u32,
     /// Packets made since the order was written.
     pub packets: u64,
     /// When the chunk in progress began, nanoseconds.
@@ -47,7 +61,7 @@ pub struct Drive {
 }
 
 impl Drive {
-    /// Client address of flow number `n`, host byte order: sixteen flows a client, from 10.0.0.0 on.
+    /// Client address of flow number `n`, or its last four bytes, host byte order: sixteen flows a client, from 10.0.0.0 on.
     #[inline(always)]
     pub const fn client(n: u32) -> u32 {
         0x0a00_0000 | (n >> 4)
@@ -57,6 +71,14 @@ impl Drive {
     #[inline(always)]
     pub const fn client_port(n: u32) -> u16 {
         40_000 + (n & 15) as u16
+    }
+
+    /// Number of the service, of `services`, that flow number `n` belongs to.
+    #[inline(always)]
+    pub const fn service(n: u32, services: u32) -> u32 {
+        // Fibonacci hashing: neighbours are spread, and no division is needed.
+        let spread = n.wrapping_mul(0x9e37_79b1) as u64;
+        ((spread * services as u64) >> 32) as u32
     }
 }
 

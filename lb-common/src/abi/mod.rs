@@ -24,9 +24,9 @@ pub use conn::{
 pub use counters::{Traffic, VERDICT_SLOTS};
 pub use dest::{DEST_PRESENT, Dest, METHOD_DIRECT, NextHop};
 pub use drive::{
-    DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_CONNS, DRIVE_IN_ORDER, DRIVE_LINES, DRIVE_RANDOM, Drive,
-    GENERATE_BATCH, GENERATE_CHUNKS, GENERATE_FRAME, GENERATE_SAMPLE, GENERATE_SERVER_WORD,
-    GENERATE_SERVERS, Generate,
+    DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_CONNS, DRIVE_IN_ORDER, DRIVE_LINES, DRIVE_RANDOM, DRIVE_V4,
+    DRIVE_V6, Drive, GENERATE_BATCH, GENERATE_CHUNKS, GENERATE_FRAME, GENERATE_SAMPLE,
+    GENERATE_SERVER_WORD, GENERATE_SERVERS, Generate,
 };
 pub use limits::{
     DEFAULT_CONNS, MAX_CONNS, MAX_DESTS, MAX_LINKS, MAX_MEMBERS, MAX_SERVICE_DESTS, MAX_SERVICES,
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(size_of::<Link>(), 8);
         assert_eq!(size_of::<ConnBucket>(), 64);
         assert_eq!(size_of::<Traffic>(), 24);
-        assert_eq!(size_of::<Drive>(), 56);
+        assert_eq!(size_of::<Drive>(), 72);
         assert_eq!(size_of::<Generate>(), 104);
     }
 }
