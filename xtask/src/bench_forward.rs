@@ -236,6 +236,7 @@ pub(crate) fn cell(number: Option<f64>, decimals: usize) -> String {
 /// What a person wants to know of a row besides its figures.
 pub(crate) fn remark(row: &Row) -> String {
     match &row.outcome {
+        Outcome::Measured if row.subject == Subject::XdpDrop => "dropped".to_owned(),
         Outcome::Measured => format!("{:.3}", row.received),
         Outcome::NotSupported => "not supported by this build".to_owned(),
         Outcome::Failed(_) => "failed, see below".to_owned(),

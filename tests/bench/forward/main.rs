@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use xlvs_tests::bench::{Method, Outcome, Phase, Plan, Protocol, Report, Row, Subject};
-use xlvs_tests::{lab, netns, privilege};
+use xlvs_tests::{lab, privilege};
 
 use frame::Segment;
 use wire::{Flows, Pass};
@@ -29,9 +29,7 @@ fn main() -> Result<()> {
     let plan: Plan = serde_json::from_str(&plan).context("cannot read the plan")?;
     privilege::require_root()?;
     lab::clear_when_interrupted()?;
-    for name in netns::reap_leftovers()? {
-        eprintln!("cleared {name}, left by a run that was killed");
-    }
+    lab::clear_leftovers()?;
     let cpu = cpu::pin()?;
     let mut rows = Vec::new();
     for protocol in &plan.protocols {

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use xlvs_tests::bench::{Method, Outcome, Protocol, Software, Subject};
 use xlvs_tests::netns::{Namespace, prefix_of};
 use xlvs_tests::process::{self, Process};
-use xlvs_tests::{director, wait};
+use xlvs_tests::{director, lab, wait};
 
 use crate::frame::{DIRECTOR_MAC, PORT, Segment, VIP, inspect, server_mac, template};
 use crate::wire::{Flows, Pass, SERVERS, Wire};
@@ -78,7 +78,7 @@ impl World {
         two_arms: bool,
     ) -> Result<Raised> {
         let prefix = format!("{}{number}-", prefix_of(std::process::id()));
-        let directory = std::env::temp_dir().join(prefix.trim_end_matches('-'));
+        let directory = lab::base_directory().join(prefix.trim_end_matches('-'));
         std::fs::create_dir_all(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
         let mut world = Self {
@@ -230,15 +230,21 @@ impl World {
             .output()
             .context("cannot start xlvs check")?;
         let said = String::from_utf8_lossy(&check.stdout).into_owned();
-        let errors: Vec<&str> = said
-            .lines()
-            .filter(|line| line.contains("\"severity\":\"error\""))
-            .collect();
-        if !errors.is_empty() {
-            ensure!(
-                errors.iter().all(|line| line.contains(kind)),
-                "xlvs refuses the configuration: {said}"
-            );
+        let mut refused = false;
+        for line in said.lines() {
+            let finding: serde_json::Value = serde_json::from_str(line)?;
+            if finding["severity"] == "error" {
+                let of_kind = finding["message"]
+                    .as_str()
+                    .is_some_and(|text| text.contains(kind));
+                ensure!(
+                    finding["code"] == "not-supported" && of_kind,
+                    "xlvs refuses the configuration: {said}"
+                );
+                refused = true;
+            }
+        }
+        if refused {
             return Ok(Some(Outcome::NotSupported));
         }
         let mut command = process::command(&self.director, &binary)?;
