@@ -162,7 +162,8 @@ pub struct Plan {
     pub flows: Vec<u32>,
     /// How often a row of established flows is measured.
     pub rounds: u32,
-    /// How often a row of opening flows is: each time as many new flows.
+    /// How often a row of opening flows is, each time with as many new flows; less often where they
+    /// would fill a subject's table.
     pub openings: u32,
     /// Packets of one round.
     pub packets: u32,
