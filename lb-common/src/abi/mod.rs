@@ -29,7 +29,9 @@ pub use dest::{
     TUNNEL_IPIP, Tunnel,
 };
 pub use drive::{
-    DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_CONNS, DRIVE_IN_ORDER, DRIVE_LINES, DRIVE_RANDOM, Drive,
+    DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_CONNS, DRIVE_IN_ORDER, DRIVE_LINES, DRIVE_RANDOM, DRIVE_V4,
+    DRIVE_V6, Drive, GENERATE_BATCH, GENERATE_CHUNKS, GENERATE_FRAME, GENERATE_SAMPLE,
+    GENERATE_SERVER_WORD, GENERATE_SERVERS, Generate,
 };
 pub use limits::{
     CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, MAX_DESTS, MAX_HASH_LINES, MAX_LINKS, MAX_MEMBERS,
@@ -129,6 +131,7 @@ mod tests {
         assert_eq!(size_of::<ConnLine>(), 64);
         assert_eq!(size_of::<Conn6Line>(), 128);
         assert_eq!(size_of::<Traffic>(), 40);
-        assert_eq!(size_of::<Drive>(), 56);
+        assert_eq!(size_of::<Drive>(), 72);
+        assert_eq!(size_of::<Generate>(), 104);
     }
 }
