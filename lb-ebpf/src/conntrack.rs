@@ -149,6 +149,29 @@ pub fn find<'t, A: Addr, T: Tables>(
     Hit::Miss(NOWHERE)
 }
 
+/// The server of a flow's connection, which stays as it is.
+#[inline(always)]
+pub fn peek<'t, A: Addr, T: Tables>(
+    tables: &'t T,
+    settings: &Settings,
+    flow: &Flow<A>,
+    role: Role,
+    now: u32,
+) -> Option<(u32, &'t Dest)> {
+    let place = Place::of(tables, flow, role);
+    let first = A::line(tables, place.hash as u32)?;
+    let second = A::line(tables, (place.hash >> 32) as u32)?;
+    let (_, word, dest) = match seek(tables, flow, role, first, &place.key) {
+        Some(found) => found,
+        None => seek(tables, flow, role, second, &place.key)?,
+    };
+    let conn = ConnMeta::unpack(word);
+    let holds = !expired(settings, conn, now)
+        && dest.flags & DEST_PRESENT != 0
+        && dest.generation as u16 == conn.generation;
+    holds.then_some((conn.dest as u32, dest))
+}
+
 /// The slot of this very flow, its word and its server.
 ///
 /// Which slot it is, is computed without a branch: a branch on a word that comes from memory is

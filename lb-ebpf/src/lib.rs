@@ -28,8 +28,10 @@ extern crate std;
 pub mod conntrack;
 pub mod family;
 pub mod forward;
+pub mod fragment;
 #[cfg(not(target_arch = "bpf"))]
 pub mod frame;
+pub mod icmp;
 pub mod lookup;
 pub mod open;
 pub mod packet;
@@ -38,10 +40,12 @@ pub mod schedule;
 pub mod stats;
 pub mod tables;
 
+use lb_common::abi::{Dest, Settings};
 use lb_common::verdict::Verdict;
 
 use conntrack::{Hit, Place, Role};
 use family::Addr;
+use forward::Part;
 use packet::Packet;
 use parse::{Carries, Flow};
 use tables::Steps;
@@ -86,6 +90,8 @@ pub fn ingress<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcome {
     match parse::link_layer(pkt, tables) {
         Ok((offset, Carries::Ipv4)) => match parse::ipv4(pkt, offset) {
             Ok(flow) => balance(pkt, tables, &flow),
+            Err(Verdict::PassOtherProtocol) => tables.icmp(pkt),
+            Err(Verdict::PassFragment) => tables.fragment_step(pkt),
             Err(verdict) => verdict.into(),
         },
         Ok((offset, Carries::Ipv6)) => tables.ipv6(pkt, offset),
@@ -98,6 +104,26 @@ pub fn ingress<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcome {
 pub fn ipv6<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, ip_offset: usize) -> Outcome {
     match parse::ipv6(pkt, ip_offset) {
         Ok(flow) => balance(pkt, tables, &flow),
+        Err(Verdict::PassOtherProtocol) => tables.icmp(pkt),
+        Err(verdict) => verdict.into(),
+    }
+}
+
+/// A packet that is neither TCP, UDP nor SCTP, from its Ethernet header on.
+#[inline(always)]
+pub fn other_protocol<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcome {
+    match parse::link_layer(pkt, tables) {
+        Ok((offset, Carries::Ipv4)) => icmp::ipv4(pkt, tables, offset),
+        Ok((offset, Carries::Ipv6)) => icmp::ipv6(pkt, tables, offset),
+        Err(verdict) => verdict.into(),
+    }
+}
+
+/// An IPv4 fragment, from its Ethernet header on.
+#[inline(always)]
+pub fn fragment<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcome {
+    match parse::link_layer(pkt, tables) {
+        Ok((offset, _)) => fragment::ipv4(pkt, tables, offset),
         Err(verdict) => verdict.into(),
     }
 }
@@ -157,7 +183,7 @@ fn answer<A: Addr, P: Packet, T: Steps<P>>(
     match conntrack::find(tables, settings, flow, Role::Reply, &place, now) {
         Hit::Dest(id, dest) => {
             stats::count_out(tables, flow, id);
-            forward::back::to_client(pkt, tables, flow, dest, now)
+            forward::back::to_client(pkt, tables, flow, dest, now, Part::Whole)
         }
         Hit::DestGone => Verdict::DropDestGone.into(),
         Hit::Miss(_) => verdict.into(),
@@ -170,21 +196,44 @@ fn answer<A: Addr, P: Packet, T: Steps<P>>(
 fn request<A: Addr, P: Packet, T: Steps<P>>(
     pkt: &mut P,
     tables: &T,
-    settings: &lb_common::abi::Settings,
+    settings: &Settings,
     flow: &Flow<A>,
     now: u32,
 ) -> Result<Outcome, Verdict> {
     let place = Place::of(tables, flow, Role::Request);
-    let (id, dest, opened) =
-        match conntrack::find(tables, settings, flow, Role::Request, &place, now) {
-            Hit::Dest(id, dest) => (id, dest, 0),
-            Hit::DestGone => return Ok(Verdict::DropDestGone.into()),
-            Hit::Miss(old) => {
-                let (id, dest) = open::open(pkt, tables, settings, flow, &place, old, now)?;
-                (id, dest, 1)
-            }
-        };
+    let (id, dest, opened) = match server(pkt, tables, settings, flow, &place, now) {
+        Ok(found) => found,
+        Err(Verdict::DropDestGone) => return Ok(Verdict::DropDestGone.into()),
+        Err(why) => return Err(why),
+    };
     stats::count_in(tables, flow, id, opened);
     let hash = place.hash as u32;
-    Ok(forward::to_server(pkt, tables, flow, (id, dest), hash))
+    Ok(forward::to_server(
+        pkt,
+        tables,
+        flow,
+        (id, dest),
+        hash,
+        Part::Whole,
+    ))
+}
+
+/// The real server of a client's packet, its id, and the connections opened (0 or 1).
+#[inline(always)]
+fn server<'t, A: Addr, P: Packet, T: Steps<P>>(
+    pkt: &P,
+    tables: &'t T,
+    settings: &Settings,
+    flow: &Flow<A>,
+    place: &Place<A>,
+    now: u32,
+) -> Result<(u32, &'t Dest, u64), Verdict> {
+    match conntrack::find(tables, settings, flow, Role::Request, place, now) {
+        Hit::Dest(id, dest) => Ok((id, dest, 0)),
+        Hit::DestGone => Err(Verdict::DropDestGone),
+        Hit::Miss(old) => {
+            let (id, dest) = open::open(pkt, tables, settings, flow, place, old, now)?;
+            Ok((id, dest, 1))
+        }
+    }
 }

@@ -24,7 +24,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{bpf_fib_lookup as FibLookup, xdp_action, xdp_md};
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, ProgramArray};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::helpers::{
     bpf_fib_lookup, bpf_jiffies64, bpf_loop, bpf_redirect, bpf_xdp_adjust_head,
     bpf_xdp_adjust_tail, generated::bpf_xdp_get_buff_len,
@@ -34,10 +34,10 @@ use aya_ebpf::programs::XdpContext;
 use bytemuck::Pod;
 use lb_common::abi::{
     CONN_TICK_MASK, CONN_WORDS, CONN6_SHARE, CONN6_WORDS, Conn6Line, ConnLine, DEFAULT_CONNS, Dest,
-    FAMILY_IPV4, FILTER_ROWS, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, MAX_DESTS,
-    MAX_HASH_LINES, MAX_HOPS, MAX_LINKS, MAX_MEMBERS, MAX_SERVICE_ROWS, MAX_SERVICES, Member,
-    STEP_COUNT, STEP_IPV6, STEP_REPLY, STEP_TUNNEL, Service, ServiceKey, Settings, Traffic, Tunnel,
-    VERDICT_SLOTS, conn_lines, filter_bit,
+    FAMILY_IPV4, FILTER_ROWS, Fragment, FragmentKey, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load,
+    MAX_DESTS, MAX_FRAGMENTS, MAX_HASH_LINES, MAX_HOPS, MAX_LINKS, MAX_MEMBERS, MAX_SERVICE_ROWS,
+    MAX_SERVICES, Member, STEP_COUNT, STEP_FRAGMENT, STEP_ICMP, STEP_IPV6, STEP_REPLY, STEP_TUNNEL,
+    Service, ServiceKey, Settings, Traffic, Tunnel, VERDICT_SLOTS, conn_lines, filter_bit,
 };
 use lb_common::hash::{self, HashKey};
 use lb_common::verdict::{Fate, Verdict};
@@ -69,6 +69,8 @@ static TUNNELS: Array<Tunnel, { MAX_DESTS as usize }> = Array::new();
 static LOADS: Array<Load, { MAX_DESTS as usize }, MMAPABLE> = Array::new();
 #[btf_map]
 static LINKS: Array<Link, { MAX_LINKS as usize }> = Array::new();
+#[btf_map]
+static FRAGMENTS: LruHashMap<FragmentKey, Fragment, { MAX_FRAGMENTS as usize }> = LruHashMap::new();
 #[btf_map]
 static HOPS: Array<Hop, { MAX_HOPS as usize }> = Array::new();
 #[btf_map]
@@ -195,6 +197,18 @@ pub fn xlvs_reply(ctx: XdpContext) -> u32 {
     let verdict = ORDER.get(0).map_or(0, |order| order.verdict);
     let verdict = Verdict::from_code(verdict as u8);
     conclude(lb_ebpf::reply(&mut pkt, &BpfTables, verdict))
+}
+
+/// [`Steps::icmp`]
+#[xdp(frags)]
+pub fn xlvs_icmp(ctx: XdpContext) -> u32 {
+    conclude(lb_ebpf::other_protocol(&mut XdpPacket { ctx }, &BpfTables))
+}
+
+/// [`Steps::fragment_step`]
+#[xdp(frags)]
+pub fn xlvs_fragment(ctx: XdpContext) -> u32 {
+    conclude(lb_ebpf::fragment(&mut XdpPacket { ctx }, &BpfTables))
 }
 
 /// Covers where an IP header may start.
@@ -593,6 +607,18 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
+        // SAFETY: a value that is replaced as a whole; the old one lives until the program returns.
+        unsafe { FRAGMENTS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remember_fragment(&self, key: &FragmentKey, fragment: &Fragment) {
+        // It fails when other CPUs hold the last free rows: the followers go to the stack.
+        let _ = FRAGMENTS.insert(key, fragment, 0);
+    }
+
+    #[inline(always)]
     fn pick(&self, row: u32, client: u32, virt: u32, port: u16) -> u32 {
         step_pick(row.into(), client.into(), virt.into(), port.into()) as u32
     }
@@ -651,6 +677,16 @@ impl Steps<XdpPacket> for BpfTables {
     #[inline(always)]
     fn ipv6(&self, pkt: &mut XdpPacket, _ip_offset: usize) -> Outcome {
         go_on(pkt, STEP_IPV6)
+    }
+
+    #[inline(always)]
+    fn icmp(&self, pkt: &mut XdpPacket) -> Outcome {
+        go_on(pkt, STEP_ICMP)
+    }
+
+    #[inline(always)]
+    fn fragment_step(&self, pkt: &mut XdpPacket) -> Outcome {
+        go_on(pkt, STEP_FRAGMENT)
     }
 
     #[inline(always)]

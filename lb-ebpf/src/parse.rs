@@ -96,6 +96,32 @@ pub fn link_layer<P: Packet, T: Tables>(pkt: &P, tables: &T) -> Result<(usize, C
 /// An IPv4 packet. Nothing is written, and no map is looked at.
 #[inline(always)]
 pub fn ipv4<P: Packet>(pkt: &P, ip_offset: usize) -> Result<Flow<V4>, Verdict> {
+    whole(pkt, ip_offset, false)
+}
+
+/// The first fragment of an IPv4 packet.
+#[inline(always)]
+pub fn first_fragment<P: Packet>(pkt: &P, ip_offset: usize) -> Result<Flow<V4>, Verdict> {
+    whole(pkt, ip_offset, true)
+}
+
+/// A later fragment, which has no ports.
+#[inline(always)]
+pub fn later_fragment(ip: &Ipv4, ip_offset: usize) -> Flow<V4> {
+    Flow {
+        ip_offset,
+        l4_offset: ip_offset + Ipv4::LEN,
+        src: V4(ip.src),
+        dst: V4(ip.dst),
+        ports: Ports { src: 0, dst: 0 },
+        proto: ip.proto,
+        what: 0,
+        ip_len: ip.total_len() as u32,
+    }
+}
+
+#[inline(always)]
+fn whole<P: Packet>(pkt: &P, ip_offset: usize, fragment: bool) -> Result<Flow<V4>, Verdict> {
     let ip: Ipv4 = pkt.load(ip_offset).ok_or(Verdict::DropMalformedIp)?;
     let header_len = ip.header_len();
     let total_len = ip.total_len();
@@ -106,7 +132,7 @@ pub fn ipv4<P: Packet>(pkt: &P, ip_offset: usize) -> Result<Flow<V4>, Verdict> {
     if !pkt.has(ip_offset + total_len) {
         return Err(Verdict::DropMalformedIp);
     }
-    if ip.is_fragment() {
+    if ip.is_fragment() != fragment {
         return Err(Verdict::PassFragment);
     }
     let l4_offset = ip_offset + header_len;

@@ -5,7 +5,8 @@
 //! instructions in the kernel. Every method takes `&self`: a map is shared by all CPUs anyway.
 
 use lb_common::abi::{
-    Dest, Hop, Link, Load, Member, Service, ServiceKey, Settings, Traffic, Tunnel,
+    Dest, Fragment, FragmentKey, Hop, Link, Load, Member, Service, ServiceKey, Settings, Traffic,
+    Tunnel,
 };
 use lb_common::hash::HashKey;
 use lb_common::verdict::Verdict;
@@ -85,6 +86,12 @@ pub trait Tables {
     /// Remembers a way, unless another CPU does so at the same time.
     fn set_hop(&self, hash: u32, hop: &Hop);
 
+    /// Where the first fragment of a datagram went.
+    fn fragment(&self, key: &FragmentKey) -> Option<Fragment>;
+
+    /// Remembers where the first fragment of a datagram went.
+    fn remember_fragment(&self, key: &FragmentKey, fragment: &Fragment);
+
     /// The same number, of which the compiler knows nothing: it makes no branch of what was computed
     /// without one.
     fn opaque(&self, value: u64) -> u64;
@@ -123,6 +130,12 @@ pub trait Steps<P: Packet>: Tables {
 
     /// [`crate::ipv6`]
     fn ipv6(&self, pkt: &mut P, ip_offset: usize) -> Outcome;
+
+    /// [`crate::other_protocol`]
+    fn icmp(&self, pkt: &mut P) -> Outcome;
+
+    /// [`crate::fragment`]
+    fn fragment_step(&self, pkt: &mut P) -> Outcome;
 
     /// [`crate::reply`]
     fn reply(&self, pkt: &mut P, verdict: Verdict) -> Outcome;

@@ -6,9 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use lb_agent::dataplane::plan::Op;
 use lb_common::abi::{
-    CONN_SLOTS, CONN_TICK_MASK, CONN_WORDS, CONN6_WORDS, ConnKey, Dest, FILTER_ROWS,
-    HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, Member, STATE_TIMEOUT_BITS, STATES, Service,
-    ServiceKey, Settings, Traffic, Tunnel, conn_lines, filter_bit,
+    CONN_SLOTS, CONN_TICK_MASK, CONN_WORDS, CONN6_WORDS, ConnKey, Dest, FILTER_ROWS, Fragment,
+    FragmentKey, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, Member, STATE_TIMEOUT_BITS, STATES,
+    Service, ServiceKey, Settings, Traffic, Tunnel, conn_lines, filter_bit,
 };
 use lb_common::hash::{HashKey, bucket, flow};
 use lb_common::state;
@@ -62,6 +62,7 @@ pub(crate) struct HostTables {
     loads: RefCell<HashMap<u32, Load>>,
     links: HashMap<u32, Link>,
     hops: RefCell<HashMap<u32, Hop>>,
+    fragments: RefCell<HashMap<FragmentKey, Fragment>>,
     cursors: RefCell<HashMap<u32, u64>>,
     conns: Vec<Words>,
     conns6: Vec<Words6>,
@@ -83,6 +84,7 @@ impl Default for HostTables {
             loads: RefCell::default(),
             links: HashMap::default(),
             hops: RefCell::default(),
+            fragments: RefCell::default(),
             cursors: RefCell::default(),
             conns: (0..conn_lines(CAPACITY))
                 .map(|_| Words::default())
@@ -303,6 +305,14 @@ impl Tables for HostTables {
         self.hops.borrow_mut().insert(hash, *hop);
     }
 
+    fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
+        self.fragments.borrow().get(key).copied()
+    }
+
+    fn remember_fragment(&self, key: &FragmentKey, fragment: &Fragment) {
+        self.fragments.borrow_mut().insert(*key, *fragment);
+    }
+
     fn pick(&self, row: u32, client: u32, virt: u32, port: u16) -> u32 {
         lb_ebpf::schedule::pick(self, row, client, virt, port)
     }
@@ -346,6 +356,14 @@ impl Steps<Frame<'_>> for HostTables {
 
     fn ipv6(&self, pkt: &mut Frame<'_>, ip_offset: usize) -> Outcome {
         lb_ebpf::ipv6(pkt, self, ip_offset)
+    }
+
+    fn icmp(&self, pkt: &mut Frame<'_>) -> Outcome {
+        lb_ebpf::other_protocol(pkt, self)
+    }
+
+    fn fragment_step(&self, pkt: &mut Frame<'_>) -> Outcome {
+        lb_ebpf::fragment(pkt, self)
     }
 
     fn reply(&self, pkt: &mut Frame<'_>, verdict: Verdict) -> Outcome {

@@ -5,6 +5,7 @@
 mod conns;
 mod frames;
 mod host;
+mod icmp;
 mod lab;
 mod nat;
 mod packets;
@@ -228,7 +229,7 @@ fn unwanted() -> Vec<Case> {
             Verdict::PassNoService,
         ),
         ("other protocol", udp(1, VIP, b""), Verdict::PassNoService),
-        ("ping", ping(*VIP.ip()), Verdict::PassOtherProtocol),
+        ("ping", ping(*VIP.ip()), Verdict::PassEcho),
         (
             "TTL 1",
             Segment {

@@ -13,6 +13,7 @@ mod conn;
 mod counters;
 mod dest;
 mod drive;
+mod fragment;
 mod limits;
 mod link;
 mod service;
@@ -33,6 +34,7 @@ pub use drive::{
     DRIVE_V6, Drive, GENERATE_BATCH, GENERATE_CHUNKS, GENERATE_FRAME, GENERATE_SAMPLE,
     GENERATE_SERVER_WORD, GENERATE_SERVERS, Generate,
 };
+pub use fragment::{Fragment, FragmentKey, MAX_FRAGMENTS};
 pub use limits::{
     CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, MAX_DESTS, MAX_HASH_LINES, MAX_LINKS, MAX_MEMBERS,
     MAX_SERVICE_DESTS, MAX_SERVICE_ROWS, MAX_SERVICES,
@@ -55,10 +57,20 @@ pub const STEP_IPV6: u32 = 0;
 pub const STEP_TUNNEL: u32 = 1;
 /// Index into `STEPS`: packets of masqueraded servers.
 pub const STEP_REPLY: u32 = 2;
+/// Index into `STEPS`: ICMP and ICMPv6.
+pub const STEP_ICMP: u32 = 3;
+/// Index into `STEPS`: IPv4 fragments.
+pub const STEP_FRAGMENT: u32 = 4;
 /// Rows of `STEPS`.
-pub const STEP_COUNT: u32 = 3;
+pub const STEP_COUNT: u32 = 5;
 /// Names of the programs in `STEPS`, by index.
-pub const STEP_PROGRAMS: [&str; STEP_COUNT as usize] = ["xlvs_ipv6", "xlvs_tunnel", "xlvs_reply"];
+pub const STEP_PROGRAMS: [&str; STEP_COUNT as usize] = [
+    "xlvs_ipv6",
+    "xlvs_tunnel",
+    "xlvs_reply",
+    "xlvs_icmp",
+    "xlvs_fragment",
+];
 
 /// Names of the maps, as the packet program declares them and the agent opens them.
 pub mod maps {
@@ -102,6 +114,8 @@ pub mod maps {
     pub const TICK_SHIFT: &str = "TICK_SHIFT";
     /// Read-only data: the words of a [`HashKey`](crate::hash::HashKey).
     pub const HASH_WORDS: [&str; 6] = ["HASH_0", "HASH_1", "HASH_2", "HASH_3", "HASH_4", "HASH_5"];
+    /// LRU hash: [`FragmentKey`](super::FragmentKey) to [`Fragment`](super::Fragment).
+    pub const FRAGMENTS: &str = "FRAGMENTS";
     /// Program array: the programs of [`STEP_PROGRAMS`](super::STEP_PROGRAMS).
     pub const STEPS: &str = "STEPS";
     /// Name of the program that returns the connection table's time.

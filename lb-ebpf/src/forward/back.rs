@@ -9,7 +9,7 @@ use lb_common::abi::{AddrWords, CONN_TICK_MASK, Dest, FAMILY_IPV4, HOP_TICKS, Ho
 use lb_common::verdict::Verdict;
 use lb_common::wire::{Eth, Ipv4, Ipv6};
 
-use super::{frame, nat};
+use super::{Part, frame, nat};
 use crate::Outcome;
 use crate::family::Addr;
 use crate::packet::Packet;
@@ -24,6 +24,7 @@ pub fn to_client<A: Addr, P: Packet, T: Steps<P>>(
     flow: &Flow<A>,
     dest: &Dest,
     now: u32,
+    part: Part,
 ) -> Outcome {
     let client = flow.dst.words();
     let mut way = match tables.hop(slot(&client)) {
@@ -46,7 +47,7 @@ pub fn to_client<A: Addr, P: Packet, T: Steps<P>>(
         way.asked = now;
         tables.set_hop(slot(&client), &way);
     }
-    match nat::to_client(pkt, flow, dest).and_then(|()| frame(pkt, way.to, way.from)) {
+    match nat::to_client(pkt, flow, dest, part).and_then(|()| frame(pkt, way.to, way.from)) {
         Ok(()) => Outcome::by(pkt, way.ifindex),
         Err(verdict) => verdict.into(),
     }

@@ -20,6 +20,16 @@ use crate::packet::Packet;
 use crate::parse::Flow;
 use crate::tables::Steps;
 
+/// How much of a packet there is to translate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Network and transport header.
+    Whole,
+    /// The network header: there is no transport header (a later fragment), or what has ports is
+    /// translated already (an ICMP error).
+    Network,
+}
+
 /// Rewrites the frame for a real server and says by which interface it leaves. `hash` is the
 /// flow's.
 #[inline(always)]
@@ -29,6 +39,7 @@ pub fn to_server<A: Addr, P: Packet, T: Steps<P>>(
     flow: &Flow<A>,
     (id, dest): (u32, &Dest),
     hash: u32,
+    part: Part,
 ) -> Outcome {
     if dest.method == METHOD_LOCAL {
         return Verdict::PassLocal.into();
@@ -42,7 +53,7 @@ pub fn to_server<A: Addr, P: Packet, T: Steps<P>>(
         METHOD_TUNNEL => {
             return tables.encapsulate(pkt, flow.ip_offset, A::FAMILY, id, hash);
         }
-        METHOD_NAT => nat::to_server(pkt, flow, dest),
+        METHOD_NAT => nat::to_server(pkt, flow, dest, part),
         _ => direct::one_hop(pkt, flow),
     };
     let ifindex = dest.ifindex;

@@ -8,7 +8,7 @@ use lb_common::csum::Delta;
 use lb_common::verdict::Verdict;
 use lb_common::wire::{Ipv4, Ipv6, PROTO_SCTP, PROTO_TCP, Ports, Tcp, Udp};
 
-use super::sctp;
+use super::{Part, sctp};
 use crate::conntrack::or;
 use crate::family::Addr;
 use crate::packet::Packet;
@@ -21,24 +21,32 @@ enum End {
     Destination,
 }
 
-/// To the server's address and port.
+/// To the server's address, and port if the packet has one.
 #[inline(always)]
 pub(super) fn to_server<A: Addr, P: Packet>(
     pkt: &mut P,
     flow: &Flow<A>,
     dest: &Dest,
+    part: Part,
 ) -> Result<(), Verdict> {
+    if part == Part::Network {
+        return network(pkt, flow, End::Destination, A::from_words(&dest.addr));
+    }
     let port = or(dest.port, flow.ports.dst);
     translate(pkt, flow, End::Destination, A::from_words(&dest.addr), port)
 }
 
-/// From the virtual address and port.
+/// From the virtual address, and port if the packet has one.
 #[inline(always)]
 pub(super) fn to_client<A: Addr, P: Packet>(
     pkt: &mut P,
     flow: &Flow<A>,
     dest: &Dest,
+    part: Part,
 ) -> Result<(), Verdict> {
+    if part == Part::Network {
+        return network(pkt, flow, End::Source, A::from_words(&dest.virt));
+    }
     let port = or(dest.virt_port, flow.ports.src);
     translate(pkt, flow, End::Source, A::from_words(&dest.virt), port)
 }
@@ -55,22 +63,19 @@ fn translate<A: Addr, P: Packet>(
         End::Source => (flow.src, flow.ports.src),
         End::Destination => (flow.dst, flow.ports.dst),
     };
-    let delta = address_delta(old, addr);
-    network(pkt, flow, end, addr, delta)?;
+    let delta = address_delta(old, addr, Delta::NONE);
+    network(pkt, flow, end, addr)?;
     transport(pkt, flow, end, port, delta.word16(old_port, port))
 }
 
+/// Adds to `delta` what another address does.
 #[inline(always)]
-fn address_delta<A: Addr>(old: A, new: A) -> Delta {
+pub(crate) fn address_delta<A: Addr>(old: A, new: A, delta: Delta) -> Delta {
     let ([a, b, c, d], [e, f, g, h]) = (old.words(), new.words());
     if A::FAMILY == FAMILY_IPV4 {
-        Delta::NONE.word32(a, e)
+        delta.word32(a, e)
     } else {
-        Delta::NONE
-            .word32(a, e)
-            .word32(b, f)
-            .word32(c, g)
-            .word32(d, h)
+        delta.word32(a, e).word32(b, f).word32(c, g).word32(d, h)
     }
 }
 
@@ -81,7 +86,6 @@ fn network<A: Addr, P: Packet>(
     flow: &Flow<A>,
     end: End,
     addr: A,
-    delta: Delta,
 ) -> Result<(), Verdict> {
     let words = addr.words();
     let stored = if A::FAMILY == FAMILY_IPV4 {
@@ -90,11 +94,12 @@ fn network<A: Addr, P: Packet>(
             return Err(Verdict::DropTtlExpired);
         }
         ip.decrement_ttl();
-        ip.check = delta.apply(ip.check);
-        match end {
-            End::Source => ip.src = words[0],
-            End::Destination => ip.dst = words[0],
-        }
+        let [word, ..] = words;
+        let old = match end {
+            End::Source => core::mem::replace(&mut ip.src, word),
+            End::Destination => core::mem::replace(&mut ip.dst, word),
+        };
+        ip.check = Delta::NONE.word32(old, word).apply(ip.check);
         pkt.store(flow.ip_offset, ip)
     } else {
         let mut ip: Ipv6 = pkt.load(flow.ip_offset).ok_or(Verdict::DropInternal)?;
