@@ -27,7 +27,7 @@ use tracing::{error, info, warn};
 use crate::config::{self, diag::Severity, model::Config};
 use crate::control::server::{Call, Server};
 use crate::control::{Request, Response};
-use crate::dataplane::{Dataplane, LoadOptions};
+use crate::dataplane::{Dataplane, LoadOptions, Pins};
 use crate::director::Director;
 use crate::health::{RealServerEvent, Runner, desired};
 use crate::netlink::nexthop::NextHops;
@@ -54,6 +54,9 @@ pub struct Options {
     pub config: PathBuf,
     /// Control socket.
     pub control: PathBuf,
+    /// Where maps and attachments are pinned; a directory of its own for each control socket unless
+    /// said otherwise.
+    pub pins: Option<PathBuf>,
 }
 
 /// Runs the agent until it is told to stop (SIGTERM, SIGINT), which is a success.
@@ -61,7 +64,8 @@ pub async fn run(options: Options) -> Result<()> {
     let mut signals = Signals::listen()?;
     let config = load(&options.config)?;
     let mut control = Server::open(&options.control).await?;
-    let mut agent = Agent::start(options.config, config).await?;
+    let pins = Pins::of(&options.control, options.pins);
+    let mut agent = Agent::start(options.config, config, pins).await?;
     info!(
         "running; pid {}, control socket {}",
         process::id(),
@@ -89,8 +93,18 @@ pub async fn run(options: Options) -> Result<()> {
             _ = expire.tick() => agent.expire(),
             call = control.next_call() => agent.answer(call),
         }
+        agent.settle().await;
+        if agent.leaves {
+            info!("told to leave: program and addresses stay for a successor");
+            // The answer is another task's to write.
+            for _ in 0..16 {
+                tokio::task::yield_now().await;
+            }
+            return Ok(());
+        }
     }
     agent.driver.shutdown().await;
+    agent.driver.host().set_dataplane(None);
     agent.driver.host().notifier().finish().await;
     info!("stopped");
     Ok(())
@@ -128,17 +142,19 @@ pub(crate) struct Agent {
     health_events: UnboundedReceiver<RealServerEvent>,
     scripts: Scripts,
     script_events: UnboundedReceiver<ScriptEvent>,
+    /// It was told to end and leave everything as it is.
+    leaves: bool,
 }
 
 impl Agent {
     /// Loads the data plane, fills its maps, starts the checks, and only then VRRP.
-    async fn start(config_path: PathBuf, config: Config) -> Result<Self> {
+    async fn start(config_path: PathBuf, config: Config, pins: Pins) -> Result<Self> {
         let (connection, netlink, _) =
             rtnetlink::new_connection().context("cannot open a netlink socket")?;
         tokio::spawn(connection);
         let (events, health_events): (UnboundedSender<RealServerEvent>, _) = unbounded_channel();
         let (script_sender, script_events) = unbounded_channel();
-        let director = Director::new(netlink.clone());
+        let director = Director::new(netlink.clone(), Some(pins));
         let mut agent = Self {
             config_path,
             driver: Driver::new(director, netlink.clone()),
@@ -150,6 +166,7 @@ impl Agent {
             scripts: Scripts::new(script_sender),
             script_events,
             config: Config::default(),
+            leaves: false,
         };
         agent.take(config).await?;
         Ok(agent)
@@ -161,7 +178,11 @@ impl Agent {
         let first = needed && self.driver.host().dataplane().is_none();
         if first {
             let max_conns = config.global.conns.capacity;
-            let dataplane = Dataplane::load(&LoadOptions { max_conns })?;
+            let pins = self.driver.host().pins().cloned();
+            let dataplane = Dataplane::load(&LoadOptions { max_conns, pins })?;
+            if dataplane.goes_on() {
+                info!("going on with the services and connections of an earlier agent");
+            }
             if let Some(verified) = dataplane.info().verified_instructions {
                 info!("packet program loaded; the verifier walked {verified} instructions");
             }
@@ -172,7 +193,7 @@ impl Agent {
         let wanted = desired(&config.virtual_servers, &snapshot);
         if let Err(err) = self.driver.host().apply(&wanted) {
             if first {
-                self.driver.host().set_dataplane(None);
+                self.driver.host().abandon_dataplane();
             }
             return Err(err.into());
         }
@@ -188,6 +209,9 @@ impl Agent {
         self.config = config;
         // With its checks known, a server may be down from the start (`alpha`).
         self.apply_health();
+        if first {
+            self.driver.host().adopt()?;
+        }
         self.route();
         self.run_scripts().await;
         self.driver.host().notifier().adopt(&self.config);
@@ -301,7 +325,15 @@ impl Agent {
         }
     }
 
+    /// Gives up what an earlier agent left, as soon as it is known that it is not needed.
+    async fn settle(&mut self) {
+        let statuses = self.driver.snapshot();
+        let instances = &self.config.vrrp_instances;
+        self.driver.host().settle(instances, &statuses).await;
+    }
+
     fn expire(&mut self) {
+        self.driver.host().note_masters();
         if let Err(err) = self.driver.host().expire() {
             warn!("cannot free old connections: {err}");
         }
@@ -313,6 +345,10 @@ impl Agent {
                 Ok(status) => Response::Status(Box::new(status)),
                 Err(err) => Response::Error(format!("{err:#}")),
             },
+            Request::Leave => {
+                self.leaves = true;
+                Response::Leaving
+            }
         };
         // The asker may be gone.
         let _ = answer.send(response);

@@ -46,7 +46,10 @@ impl Counts {
 impl World {
     /// Loads the program with room for `max_conns` connections.
     pub(crate) fn raise(max_conns: u32) -> Result<Self> {
-        let mut plane = Dataplane::load(&LoadOptions { max_conns })?;
+        let mut plane = Dataplane::load(&LoadOptions {
+            max_conns,
+            ..LoadOptions::default()
+        })?;
         plane.know_link("lo", INGRESS, DIRECTOR_MAC)?;
         let servers = (1..=SERVERS)
             .map(|n| {

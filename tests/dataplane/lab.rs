@@ -239,7 +239,10 @@ fn xdp_code(verdict: Verdict) -> u32 {
 
 /// The program in the kernel, where this process may load it.
 fn load_kernel() -> Option<Dataplane> {
-    match Dataplane::load(&LoadOptions { max_conns: 4096 }) {
+    match Dataplane::load(&LoadOptions {
+        max_conns: 4096,
+        ..LoadOptions::default()
+    }) {
         Ok(kernel) => Some(kernel),
         Err(DataplaneError::NoObject) => {
             eprintln!(

@@ -2,6 +2,7 @@
 //! The command line: one file a command.
 
 pub mod check;
+mod leave;
 mod log;
 mod run;
 mod show;
@@ -28,6 +29,11 @@ enum Command {
     Check(check::CheckArgs),
     /// Show what a running agent does
     Status(show::StatusArgs),
+    /// End a running agent and leave everything as it is: packets are forwarded until a successor
+    /// is there, or the watchdog's time has passed
+    Leave(leave::LeaveArgs),
+    /// Detach what a killed agent left, and forget its connections
+    Detach(leave::DetachArgs),
 }
 
 /// Runs the command that the process was called with.
@@ -36,6 +42,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Check(args) => return check::run(&args),
         Command::Status(args) => show::run(&args),
+        Command::Leave(args) => leave::leave(&args),
+        Command::Detach(args) => leave::detach(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

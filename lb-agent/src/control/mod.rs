@@ -21,6 +21,8 @@ pub const DEFAULT_PATH: &str = "/run/xlvs/control.sock";
 pub enum Request {
     /// The state of everything.
     Status,
+    /// To end, and to leave program, connections and addresses as they are for a successor.
+    Leave,
 }
 
 /// What is answered.
@@ -29,6 +31,8 @@ pub enum Request {
 pub enum Response {
     /// To [`Request::Status`].
     Status(Box<status::Status>),
+    /// To [`Request::Leave`].
+    Leaving,
     /// The request was not understood or could not be served.
     Error(String),
 }

@@ -107,6 +107,21 @@ impl Maps {
         }
     }
 
+    /// What holds for all services.
+    pub(super) fn settings(&self) -> Result<Settings, DataplaneError> {
+        get(&self.settings, names::SETTINGS, 0)
+    }
+
+    /// A real server's row.
+    pub(super) fn dest(&self, id: u32) -> Result<Dest, DataplaneError> {
+        get(&self.dests, names::DESTS, id)
+    }
+
+    /// What the outer header towards a real server needs.
+    pub(super) fn tunnel(&self, id: u32) -> Result<Tunnel, DataplaneError> {
+        get(&self.tunnels, names::TUNNELS, id)
+    }
+
     /// One verdict's counter, summed over CPUs.
     pub(super) fn verdict(&self, code: u32) -> Result<u64, DataplaneError> {
         let per_cpu = self
@@ -123,6 +138,16 @@ impl Maps {
     pub(super) fn dest_traffic(&self, id: u32) -> Result<Traffic, DataplaneError> {
         sum(&self.dest_traffic, names::DEST_TRAFFIC, id)
     }
+}
+
+fn get<T: bytemuck::Pod>(
+    map: &Array<MapData, Abi<T>>,
+    name: &'static str,
+    index: u32,
+) -> Result<T, DataplaneError> {
+    let row = map.get(&index, 0);
+    row.map(|Abi(row)| row)
+        .map_err(|source| DataplaneError::Map { map: name, source })
 }
 
 fn put_rows<T: bytemuck::Pod>(

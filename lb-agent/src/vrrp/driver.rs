@@ -29,7 +29,7 @@ use rtnetlink::Handle;
 use tracing::{error, info, warn};
 
 use super::announce::Announcer;
-use super::election::PRIORITY_OWNER;
+use super::election::{PRIORITY_OWNER, PRIORITY_RELEASE};
 use super::event::{Action, Input, Notice, Reason, State, Told};
 use super::packet;
 use super::priority::Condition;
@@ -71,6 +71,13 @@ pub trait Host {
 
     /// Tells scripts and FIFOs. Must not wait for them.
     fn notify(&mut self, notice: Notice<'_>);
+
+    /// True if this instance was MASTER in a process that ended a moment ago, and no peer can have
+    /// missed it yet.
+    fn resumes(&self, instance: &VrrpInstance) -> bool {
+        let _ = instance;
+        false
+    }
 }
 
 /// Why [`Driver::next_event`] returned.
@@ -233,6 +240,28 @@ impl<H: Host> Driver<H> {
         let source = self.usable(at).await;
         self.step(at, Input::Tracks(verdict)).await;
         self.step(at, Input::Start { source }).await;
+        let config = self.slots.get(at).map(|slot| &slot.config);
+        if let (Some(src), Some(config)) = (source, config)
+            && self.host.resumes(config)
+        {
+            // As if the process before had handed over to this one: it need not wait out the
+            // silence of a MASTER that it was itself.
+            info!(
+                "{}: was MASTER a moment ago, and asks to be it again",
+                config.name
+            );
+            let interval = config.advert_interval;
+            let priority = PRIORITY_RELEASE;
+            self.step(
+                at,
+                Input::Advert {
+                    src,
+                    priority,
+                    interval,
+                },
+            )
+            .await;
+        }
     }
 
     /// Gives one input to an instance, performs the actions, and lets its sync group follow.
