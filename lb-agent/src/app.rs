@@ -27,7 +27,8 @@ use tracing::{error, info, warn};
 use crate::config::{self, diag::Severity, model::Config};
 use crate::control::server::{Call, Server};
 use crate::control::{Request, Response};
-use crate::dataplane::{Dataplane, LoadOptions, Pins};
+use crate::dataplane::rates::{self, Estimator};
+use crate::dataplane::{Dataplane, LoadOptions, Pins, Question};
 use crate::director::Director;
 use crate::health::{RealServerEvent, Runner, desired};
 use crate::netlink::nexthop::NextHops;
@@ -73,6 +74,7 @@ pub async fn run(options: Options) -> Result<()> {
     );
     let mut expire = interval(EXPIRE_EVERY);
     expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut estimate = interval(rates::EVERY);
     loop {
         // Not biased: a flood of adverts must not keep signals and checks waiting.
         tokio::select! {
@@ -91,6 +93,7 @@ pub async fn run(options: Options) -> Result<()> {
             _ = agent.next_hops.changed() => agent.route(),
             event = agent.watch.next() => agent.netlink_event(event).await,
             _ = expire.tick() => agent.expire(),
+            _ = estimate.tick() => agent.estimate(),
             call = control.next_call() => agent.answer(call),
         }
         agent.settle().await;
@@ -142,6 +145,7 @@ pub(crate) struct Agent {
     health_events: UnboundedReceiver<RealServerEvent>,
     scripts: Scripts,
     script_events: UnboundedReceiver<ScriptEvent>,
+    pub(crate) rates: Estimator,
     /// It was told to end and leave everything as it is.
     leaves: bool,
 }
@@ -166,6 +170,7 @@ impl Agent {
             scripts: Scripts::new(script_sender),
             script_events,
             config: Config::default(),
+            rates: Estimator::default(),
             leaves: false,
         };
         agent.take(config).await?;
@@ -339,12 +344,37 @@ impl Agent {
         }
     }
 
+    fn estimate(&mut self) {
+        let Some(dataplane) = self.driver.host().dataplane() else {
+            return;
+        };
+        match dataplane.stats() {
+            Ok(stats) => self.rates.step(&stats),
+            Err(err) => warn!("cannot estimate rates: {err}"),
+        }
+    }
+
+    fn trace(&mut self, question: &Question) -> Response {
+        let Some(dataplane) = self.driver.host().dataplane() else {
+            return Response::Error("no virtual server is configured".to_owned());
+        };
+        match dataplane.trace(question) {
+            Ok(Some(answer)) => Response::Trace(Box::new(answer)),
+            Ok(None) => Response::Error(match &question.interface {
+                Some(name) => format!("the packet program does not know interface {name}"),
+                None => "the packet program is attached nowhere".to_owned(),
+            }),
+            Err(err) => Response::Error(err.to_string()),
+        }
+    }
+
     fn answer(&mut self, (request, answer): Call) {
         let response = match request {
             Request::Status => match status::collect(self) {
                 Ok(status) => Response::Status(Box::new(status)),
                 Err(err) => Response::Error(format!("{err:#}")),
             },
+            Request::Trace(question) => self.trace(&question),
             Request::Leave => {
                 self.leaves = true;
                 Response::Leaving

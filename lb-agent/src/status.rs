@@ -11,6 +11,7 @@ use anyhow::Result;
 use crate::app::Agent;
 use crate::config::model::{RealServer, Tracked, VirtualServer, VrrpInstance, VrrpVersion};
 use crate::control::status as wire;
+use crate::dataplane::rates::{Estimator, Rates};
 use crate::dataplane::{ServerTraffic, Stats};
 use crate::health::{ServerHealth, ServerKey, Snapshot};
 use crate::vrrp::counters::Counter;
@@ -29,7 +30,7 @@ pub(crate) fn collect(agent: &mut Agent) -> Result<wire::Status> {
         .config
         .virtual_servers
         .iter()
-        .map(|vs| service(vs, &stats, &health, agent.driver.host()))
+        .map(|vs| service(vs, &stats, &health, &agent.rates, agent.driver.host()))
         .collect();
     let configured: HashMap<&str, &VrrpInstance> = agent
         .config
@@ -147,6 +148,7 @@ fn service(
     vs: &VirtualServer,
     stats: &Stats,
     health: &Snapshot,
+    rates: &Estimator,
     director: &crate::director::Director,
 ) -> wire::Service {
     let traffic = stats.services.iter().find(|s| s.service == vs.id);
@@ -167,6 +169,9 @@ fn service(
         conns: counts.conns,
         in_packets: counts.in_packets,
         in_bytes: counts.in_bytes,
+        out_packets: counts.out_packets,
+        out_bytes: counts.out_bytes,
+        rates: rates.rates(vs.id, None),
         real_servers: vs
             .real_servers
             .iter()
@@ -182,6 +187,7 @@ fn service(
                     rs,
                     health.servers.get(&key),
                     servers.get(&rs.addr).copied(),
+                    rates.rates(vs.id, Some(rs.addr)),
                     mac.map(|mac| mac.to_string()),
                 )
             })
@@ -193,6 +199,7 @@ fn real_server(
     rs: &RealServer,
     health: Option<&ServerHealth>,
     traffic: Option<&ServerTraffic>,
+    rates: Rates,
     mac: Option<String>,
 ) -> wire::RealServer {
     let counts = traffic.map(|traffic| traffic.counts).unwrap_or_default();
@@ -223,6 +230,9 @@ fn real_server(
         conns: counts.conns,
         in_packets: counts.in_packets,
         in_bytes: counts.in_bytes,
+        out_packets: counts.out_packets,
+        out_bytes: counts.out_bytes,
+        rates,
     }
 }
 

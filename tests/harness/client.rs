@@ -122,6 +122,11 @@ impl Connection {
         Ok(Self { stream })
     }
 
+    /// The client's end.
+    pub fn local(&self) -> Result<SocketAddr> {
+        Ok(self.stream.local_addr()?)
+    }
+
     /// One request; returns the name of the server that answered.
     pub fn get(&mut self) -> Result<String> {
         self.stream

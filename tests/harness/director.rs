@@ -225,6 +225,18 @@ impl Director {
         })
     }
 
+    /// What `xlvs trace --json` answers to these arguments.
+    pub fn trace(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+        let mut command = self.host.command(binary()?)?;
+        command.args(["trace", "--json", "--control"]);
+        let output = command.arg(self.control_path()).args(arguments).output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("xlvs trace failed: {}", said.trim());
+        }
+        serde_json::from_slice(&output.stdout).context("cannot read xlvs trace")
+    }
+
     /// Waits until the agent's status satisfies `condition`.
     pub fn await_status(
         &mut self,

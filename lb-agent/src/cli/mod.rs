@@ -6,6 +6,7 @@ mod leave;
 mod log;
 mod run;
 mod show;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Show what a running agent does
     Status(show::StatusArgs),
+    /// Say where a packet would go and why, without sending one and without changing anything
+    Trace(trace::TraceArgs),
     /// End a running agent and leave everything as it is: packets are forwarded until a successor
     /// is there, or the watchdog's time has passed
     Leave(leave::LeaveArgs),
@@ -42,6 +45,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Check(args) => return check::run(&args),
         Command::Status(args) => show::run(&args),
+        Command::Trace(args) => trace::run(args),
         Command::Leave(args) => leave::leave(&args),
         Command::Detach(args) => leave::detach(args),
     };

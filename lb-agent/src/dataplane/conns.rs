@@ -156,6 +156,23 @@ impl Conns {
         }
     }
 
+    /// Lines of the IPv4 (0) or the IPv6 table (1).
+    pub(super) fn lines(&self, table: usize) -> u32 {
+        let table = self.tables.get(table);
+        table.map_or(1, |table| (table.memory.len() / CONN_WORDS) as u32)
+    }
+
+    /// The words of a line at this moment.
+    pub(super) fn line(&self, table: usize, line: u32) -> Option<[u64; CONN_WORDS]> {
+        let memory = &self.tables.get(table)?.memory;
+        let mut words = [0; CONN_WORDS];
+        for (index, word) in words.iter_mut().enumerate() {
+            let there = memory.word(line as usize * CONN_WORDS + index)?;
+            *word = there.load(Ordering::Acquire);
+        }
+        Some(words)
+    }
+
     /// All connections and templates that are not past their time; the slots of those that are
     /// become free. A masqueraded connection is one, by its client's entry.
     pub(super) fn scan<'a>(&'a self, view: &'a View) -> impl Iterator<Item = RawConn> + 'a {

@@ -9,6 +9,7 @@ use lb_common::abi::{
     conn6_lines, maps,
 };
 
+use lb_common::hash::HashKey;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::warn;
@@ -52,6 +53,8 @@ pub(super) struct Loaded {
     /// The kernel empties the array when nobody holds it.
     pub(super) steps: ProgramArray<MapData>,
     pub(super) info: ProgramInfo,
+    /// Key of the flow hash.
+    pub(super) key: HashKey,
     /// Where the maps are pinned, and what is fixed of them.
     pub(super) pins: Option<(Pins, Header)>,
     /// What another agent left in them.
@@ -125,6 +128,7 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
         ebpf,
         steps,
         info,
+        key: header.key,
         pins: pins.map(|pins| (pins, header)),
         kept: kept.map(|kept| (kept.plan, kept.ops)),
     })

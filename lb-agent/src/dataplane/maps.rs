@@ -9,8 +9,8 @@
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use lb_common::abi::{
-    Dest, HashLine, Link, Load, Member, Service, ServiceKey, Settings, Traffic, Tunnel,
-    maps as names,
+    Dest, HashLine, Hop, Link, Load, MAX_HOPS, Member, Service, ServiceKey, Settings, Traffic,
+    Tunnel, maps as names,
 };
 
 use super::DataplaneError;
@@ -38,6 +38,7 @@ pub(super) struct Maps {
     tunnels: Array<MapData, Abi<Tunnel>>,
     pub(super) loads: Loads,
     links: Array<MapData, Abi<Link>>,
+    hops: PerCpuArray<MapData, Abi<Hop>>,
     verdicts: PerCpuArray<MapData, u64>,
     dest_traffic: PerCpuArray<MapData, Abi<Traffic>>,
 }
@@ -57,6 +58,7 @@ impl Maps {
             tunnels: open(ebpf, names::TUNNELS)?,
             loads: Loads::new(mapped(ebpf, names::LOADS, size_of::<Load>())?),
             links: open(ebpf, names::LINKS)?,
+            hops: open(ebpf, names::HOPS)?,
             verdicts: open(ebpf, names::VERDICTS)?,
             dest_traffic: open(ebpf, names::DEST_TRAFFIC)?,
         })
@@ -120,6 +122,49 @@ impl Maps {
     /// What the outer header towards a real server needs.
     pub(super) fn tunnel(&self, id: u32) -> Result<Tunnel, DataplaneError> {
         get(&self.tunnels, names::TUNNELS, id)
+    }
+
+    /// 64 bits of the address filter.
+    pub(super) fn filter_row(&self, index: u32) -> Result<u64, MapError> {
+        self.filter.get(&index, 0)
+    }
+
+    /// The row of the service of this key.
+    pub(super) fn service_row(&self, key: &ServiceKey) -> Option<u32> {
+        self.services.get(&Abi(*key), 0).ok()
+    }
+
+    /// A row of the services.
+    pub(super) fn service(&self, row: u32) -> Result<Service, DataplaneError> {
+        get(&self.service_rows, names::SERVICE_ROWS, row)
+    }
+
+    /// A row of the server lists.
+    pub(super) fn member(&self, row: u32) -> Result<Member, DataplaneError> {
+        get(&self.members, names::MEMBERS, row)
+    }
+
+    /// Part of a hashing scheduler's table.
+    pub(super) fn hash_line(&self, line: u32) -> Result<HashLine, DataplaneError> {
+        get(&self.hash_lines, names::HASH_LINES, line)
+    }
+
+    /// A scheduler's cursor.
+    pub(super) fn cursor(&self, service: u32) -> Result<u64, MapError> {
+        self.cursors.get(&service, 0)
+    }
+
+    /// An interface's row.
+    pub(super) fn link(&self, ifindex: u32) -> Result<Link, DataplaneError> {
+        get(&self.links, names::LINKS, ifindex)
+    }
+
+    /// The way to a client that some CPU remembers.
+    pub(super) fn hop(&self, hash: u32) -> Option<Hop> {
+        let rows = self.hops.get(&(hash % MAX_HOPS), 0).ok()?;
+        rows.iter()
+            .map(|Abi(hop)| *hop)
+            .find(|hop| hop.ifindex != 0)
     }
 
     /// One verdict's counter, summed over CPUs.

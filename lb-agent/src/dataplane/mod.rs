@@ -11,6 +11,7 @@
 mod attach;
 mod clock;
 mod conns;
+mod live;
 mod load;
 mod loads;
 mod mapped;
@@ -18,15 +19,19 @@ mod maps;
 mod neighbour;
 mod pins;
 pub mod plan;
+pub mod rates;
 mod settings;
 mod stats;
+mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use lb_common::abi::{ConnLine, STATE_TIMEOUT_BITS, Settings, maps as names};
+use lb_common::hash::HashKey;
+use lb_common::verdict::Fate;
 use lb_common::wire::Mac;
 use serde::Serialize;
 use thiserror::Error;
@@ -38,6 +43,7 @@ pub use loads::ConnCounts;
 pub use neighbour::Neighbour;
 pub use pins::Pins;
 pub use stats::{ServerTraffic, ServiceTraffic, Stats, TrafficCounts};
+pub use trace::{Answer, Question, TracedConnection};
 
 use crate::config::model::Global;
 use crate::health::Desired;
@@ -153,6 +159,10 @@ pub struct Dataplane {
     plan: Plan,
     attachments: attach::Attachments,
     info: ProgramInfo,
+    /// Key of the flow hash.
+    key: HashKey,
+    /// Interfaces that the program knows.
+    known_links: BTreeMap<u32, String>,
     /// Where what this agent does is kept for its successor.
     pins: Option<(Pins, pins::Header)>,
     /// The maps are those of an earlier agent.
@@ -173,6 +183,7 @@ impl Dataplane {
             mut ebpf,
             steps,
             info,
+            key,
             pins,
             kept,
         } = load::load(options, clock)?;
@@ -201,6 +212,8 @@ impl Dataplane {
             plan: Plan::default(),
             attachments,
             info,
+            key,
+            known_links: BTreeMap::new(),
             pins,
             kept: kept.is_some(),
             inherited: BTreeMap::new(),
@@ -351,6 +364,12 @@ impl Dataplane {
             known: 1,
             zero: 0,
         };
+        let name = nix::net::if_::if_indextoname(ifindex);
+        let name = name.map_or_else(
+            |_| interface.to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        self.known_links.insert(ifindex, name);
         self.maps.perform(&[plan::Op::PutLink { ifindex, row }])
     }
 
@@ -431,6 +450,80 @@ impl Dataplane {
     /// received on the loopback interface. At least 14 bytes, as the kernel demands.
     pub fn test_run(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), DataplaneError> {
         load::test_run(&mut self.ebpf, frame)
+    }
+
+    /// Where a packet would go and why, by a dry run that changes nothing. `None` if the interface
+    /// is not known to the program, or none is.
+    pub fn trace(&self, question: &Question) -> Result<Option<Answer>, DataplaneError> {
+        let attached = self.attached();
+        let wanted = question.interface.as_deref();
+        let named = |name: &str| wanted.is_none_or(|wanted| wanted == name);
+        let first = attached
+            .iter()
+            .map(|attachment| (attachment.ifindex, attachment.interface.as_str()))
+            .chain(
+                self.known_links
+                    .iter()
+                    .map(|(index, name)| (*index, name.as_str())),
+            )
+            .find(|(_, name)| named(name));
+        let Some((ifindex, interface)) = first else {
+            return Ok(None);
+        };
+        let of_flow = |conn: &Connection| {
+            conn.protocol == question.protocol
+                && ((conn.client, conn.virt) == (question.from, question.to)
+                    || (conn.client, conn.server) == (question.to, question.from))
+        };
+        let connection = self.conns()?.into_iter().find(of_flow);
+        let tables =
+            live::LiveTables::new(&self.maps, &self.conns, self.key, load::now(&self.ebpf)?);
+        let run = trace::run(&tables, question, ifindex);
+        let owners = self.plan.owners();
+        let owner = run
+            .dest
+            .and_then(|(id, dest)| owners.get(&(id as u16, dest.generation as u16)).copied());
+        let asked = |port| crate::config::model::ServiceId {
+            addr: question.to.ip(),
+            port,
+            protocol: question.protocol,
+        };
+        let service = owner.map(|owner| owner.service).or_else(|| {
+            let candidates = [question.to.port(), 0].map(asked);
+            candidates
+                .into_iter()
+                .find(|id| self.plan.number(*id).is_some())
+        });
+        let left = run.verdict.fate() == Fate::Forward;
+        let mac = |at: std::ops::Range<usize>| {
+            let bytes: [u8; 6] = run.frame.get(at)?.try_into().ok()?;
+            Some(Mac::new(bytes).to_string())
+        };
+        Ok(Some(Answer {
+            interface: interface.to_owned(),
+            attached: attached
+                .iter()
+                .any(|attachment| attachment.ifindex == ifindex),
+            service: service
+                .map(|id| format!("{} {}", id.protocol, SocketAddr::new(id.addr, id.port))),
+            connection: connection.map(|conn| TracedConnection {
+                state: lb_common::state::name(conn.state).to_owned(),
+                server: conn.server,
+                remaining_seconds: conn.remaining.as_secs(),
+            }),
+            opens: run.opened,
+            scheduled: run.picked,
+            server: run.dest.map(|(_, dest)| trace::server(&dest)),
+            method: run.method,
+            out_interface: left.then(|| {
+                let names = self.known_links.get(&run.out_ifindex).cloned();
+                names.unwrap_or_else(|| format!("interface {}", run.out_ifindex))
+            }),
+            next_hop: left.then(|| mac(0..6)).flatten(),
+            leaves_as: left.then(|| trace::ends(&run.frame)).flatten(),
+            verdict: run.verdict.name().to_owned(),
+            sentence: run.verdict.sentence().trim().to_owned(),
+        }))
     }
 
     /// Addresses of masqueraded servers: the program must see their replies.
