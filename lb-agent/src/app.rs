@@ -30,7 +30,7 @@ use crate::control::{Request, Response};
 use crate::dataplane::rates::{self, Estimator};
 use crate::dataplane::{Dataplane, LoadOptions, Pins, Question};
 use crate::director::Director;
-use crate::health::{RealServerEvent, Runner, desired};
+use crate::health::{Quorums, RealServerEvent, Runner, ServiceNotice, Subject, desired};
 use crate::netlink::nexthop::NextHops;
 use crate::netlink::watch::{self, Event as NetlinkEvent, Topic, Watch};
 use crate::status;
@@ -108,6 +108,7 @@ pub async fn run(options: Options) -> Result<()> {
     }
     agent.driver.shutdown().await;
     agent.driver.host().set_dataplane(None);
+    agent.tell_of_services(agent.quorums.farewell(&agent.config.virtual_servers));
     agent.driver.host().notifier().finish().await;
     info!("stopped");
     Ok(())
@@ -139,6 +140,7 @@ pub(crate) struct Agent {
     pub(crate) config: Config,
     pub(crate) driver: Driver<Director>,
     pub(crate) runner: Runner,
+    pub(crate) quorums: Quorums,
     next_hops: NextHops,
     netlink: rtnetlink::Handle,
     watch: Watch,
@@ -163,6 +165,7 @@ impl Agent {
             config_path,
             driver: Driver::new(director, netlink.clone()),
             runner: Runner::start(&[], events),
+            quorums: Quorums::default(),
             next_hops: NextHops::new()?,
             netlink,
             watch: Watch::open(WATCHED)?,
@@ -184,7 +187,11 @@ impl Agent {
         if first {
             let max_conns = config.global.conns.capacity;
             let pins = self.driver.host().pins().cloned();
-            let dataplane = Dataplane::load(&LoadOptions { max_conns, pins })?;
+            let dataplane = Dataplane::load(&LoadOptions {
+                max_conns,
+                pins,
+                hash_key: None,
+            })?;
             if dataplane.goes_on() {
                 info!("going on with the services and connections of an earlier agent");
             }
@@ -195,7 +202,9 @@ impl Agent {
         }
         // The maps first: what does not fit is found before anything else has changed.
         let snapshot = self.runner.snapshot();
-        let wanted = desired(&config.virtual_servers, &snapshot);
+        let mut quorums = self.quorums.clone();
+        quorums.configure(&config.virtual_servers, &snapshot, false);
+        let wanted = desired(&config.virtual_servers, &snapshot, &quorums);
         if let Err(err) = self.driver.host().apply(&wanted) {
             if first {
                 self.driver.host().abandon_dataplane();
@@ -208,11 +217,21 @@ impl Agent {
             .virtual_servers
             .iter()
             .flat_map(|vs| &vs.real_servers);
-        let targets: BTreeSet<_> = servers.map(|rs| rs.addr.ip()).collect();
+        let sorry = config
+            .virtual_servers
+            .iter()
+            .filter_map(|vs| vs.sorry_server.as_ref());
+        let addresses = servers.map(|rs| rs.addr).chain(sorry.map(|s| s.addr));
+        let targets: BTreeSet<_> = addresses.map(|addr| addr.ip()).collect();
         self.next_hops.set_targets(targets.into_iter().collect());
         let instances = config.vrrp_instances.clone();
         self.config = config;
         // With its checks known, a server may be down from the start (`alpha`).
+        let notices = self.quorums.configure(
+            &self.config.virtual_servers,
+            &self.runner.snapshot(),
+            self.config.global.rs_init_notifies,
+        );
         self.apply_health();
         if first {
             self.driver.host().adopt()?;
@@ -220,6 +239,8 @@ impl Agent {
         self.route();
         self.run_scripts().await;
         self.driver.host().notifier().adopt(&self.config);
+        self.tell_of_services(notices);
+        self.driver.set_global(&self.config.global);
         self.driver.reconfigure(instances).await;
         self.driver.host().notifier().forget_others(&self.config);
         if first {
@@ -284,11 +305,37 @@ impl Agent {
             // Its MAC may have moved to another machine.
             self.next_hops.suspect(event.server.ip());
         }
+        let services = &self.config.virtual_servers;
+        let notices = self.quorums.server_changed(services, event);
         self.apply_health();
+        self.tell_of_services(notices);
+    }
+
+    fn tell_of_services(&mut self, notices: Vec<ServiceNotice>) {
+        for notice in notices {
+            if let Subject::Quorum { weight, threshold } = notice.what
+                && threshold > 0
+            {
+                let service = notice.service;
+                if notice.up {
+                    info!(
+                        "virtual server {service} gained its quorum: a weight of {weight} is up, \
+                         {threshold} is enough"
+                    );
+                } else {
+                    warn!(
+                        "virtual server {service} has no quorum: a weight of {weight} is up, \
+                         {threshold} is wanted"
+                    );
+                }
+            }
+            self.driver.host().notifier().tell_of_service(notice);
+        }
     }
 
     fn apply_health(&mut self) {
-        let wanted = desired(&self.config.virtual_servers, &self.runner.snapshot());
+        let services = &self.config.virtual_servers;
+        let wanted = desired(services, &self.runner.snapshot(), &self.quorums);
         if let Err(err) = self.driver.host().apply(&wanted) {
             error!("{err}; the data plane stays as it was");
         }

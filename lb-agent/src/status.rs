@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Collects the state of a running agent from its rooms.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::process;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,11 +9,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 
 use crate::app::Agent;
-use crate::config::model::{RealServer, Tracked, VirtualServer, VrrpInstance, VrrpVersion};
+use crate::config::model::{
+    ForwardMethod, ServiceId, Tracked, VirtualServer, VrrpInstance, VrrpVersion,
+};
 use crate::control::status as wire;
-use crate::dataplane::rates::{Estimator, Rates};
-use crate::dataplane::{ServerTraffic, Stats};
-use crate::health::{ServerHealth, ServerKey, Snapshot};
+use crate::dataplane::rates::Estimator;
+use crate::dataplane::{Dataplane, ServerTraffic, Stats};
+use crate::health::{Quorums, ServerHealth, ServerKey, Snapshot};
 use crate::vrrp::counters::Counter;
 use crate::vrrp::priority::Condition;
 use crate::vrrp::status::{InstanceStatus, TrackStatus};
@@ -26,12 +28,16 @@ pub(crate) fn collect(agent: &mut Agent) -> Result<wire::Status> {
         Some(dataplane) => dataplane.stats()?,
         None => Stats::default(),
     };
-    let services = agent
-        .config
-        .virtual_servers
-        .iter()
-        .map(|vs| service(vs, &stats, &health, &agent.rates, agent.driver.host()))
-        .collect();
+    let known = Known {
+        stats: &stats,
+        health: &health,
+        quorums: &agent.quorums,
+        rates: &agent.rates,
+        dataplane: agent.driver.host().dataplane(),
+    };
+    let services = agent.config.virtual_servers.iter();
+    let services = services.flat_map(|vs| vs.ids().map(|id| known.service(vs, id)));
+    let services = services.collect();
     let configured: HashMap<&str, &VrrpInstance> = agent
         .config
         .vrrp_instances
@@ -97,7 +103,11 @@ fn instance(i: &InstanceStatus, configured: Option<&VrrpInstance>) -> wire::Inst
             .map(|rival| wire::Rival {
                 address: rival.address,
                 priority: rival.priority,
-                heard_seconds_ago: seconds_since(rival.heard_unix_ms),
+                heard_seconds_ago: rival.heard_seconds_ago,
+                claims_seconds: rival.claims_seconds,
+                adverts: rival.adverts,
+                split_brain: rival.split_brain,
+                refused: rival.refused.map(str::to_owned),
             })
             .collect(),
         tracks: i.tracks.iter().map(track).collect(),
@@ -144,96 +154,125 @@ fn program(agent: &mut Agent) -> wire::Program {
     }
 }
 
-fn service(
-    vs: &VirtualServer,
-    stats: &Stats,
-    health: &Snapshot,
-    rates: &Estimator,
-    director: &crate::director::Director,
-) -> wire::Service {
-    let traffic = stats.services.iter().find(|s| s.service == vs.id);
-    let servers: BTreeMap<SocketAddr, &ServerTraffic> = traffic
-        .map(|t| t.servers.iter().map(|s| (s.server, s)).collect())
-        .unwrap_or_default();
-    let counts = traffic.map(|t| t.counts).unwrap_or_default();
-    wire::Service {
-        protocol: vs.id.protocol.to_string(),
-        address: vs.id.addr,
-        port: vs.id.port,
-        scheduler: vs.scheduler.to_string(),
-        method: vs
-            .real_servers
-            .first()
-            .map(|rs| rs.method.to_string())
-            .unwrap_or_default(),
-        conns: counts.conns,
-        in_packets: counts.in_packets,
-        in_bytes: counts.in_bytes,
-        out_packets: counts.out_packets,
-        out_bytes: counts.out_bytes,
-        rates: rates.rates(vs.id, None),
-        real_servers: vs
-            .real_servers
-            .iter()
-            .map(|rs| {
-                let key = ServerKey {
-                    service: vs.id,
-                    server: rs.addr,
-                };
-                let mac = director
-                    .dataplane()
-                    .and_then(|d| d.next_hop(vs.id, rs.addr));
-                real_server(
-                    rs,
-                    health.servers.get(&key),
-                    servers.get(&rs.addr).copied(),
-                    rates.rates(vs.id, Some(rs.addr)),
-                    mac.map(|mac| mac.to_string()),
-                )
-            })
-            .collect(),
+/// What the rooms know, for the services.
+struct Known<'a> {
+    stats: &'a Stats,
+    health: &'a Snapshot,
+    quorums: &'a Quorums,
+    rates: &'a Estimator,
+    dataplane: Option<&'a Dataplane>,
+}
+
+impl Known<'_> {
+    /// One of the services of `vs`: each address of a group is one.
+    fn service(&self, vs: &VirtualServer, id: ServiceId) -> wire::Service {
+        let traffic = self.stats.services.iter().find(|s| s.service == id);
+        let servers = traffic.map_or(&[][..], |traffic| &traffic.servers);
+        let counts = traffic.map(|t| t.counts).unwrap_or_default();
+        let holds = self.quorums.holds(vs.id);
+        let replaced = vs.sorry_server.is_some() && !holds;
+        wire::Service {
+            protocol: id.protocol.to_string(),
+            address: id.addr,
+            port: id.port,
+            scheduler: vs.scheduler.to_string(),
+            flags: vs.flags.names(vs.scheduler),
+            persistence: vs.persistence.map(|persistence| wire::Persistence {
+                timeout_seconds: persistence.timeout.as_secs(),
+                granularity: persistence.granularity,
+            }),
+            one_packet: vs.one_packet,
+            group: vs.group.clone(),
+            quorum: wire::Quorum {
+                holds,
+                wanted: vs.quorum,
+                hysteresis: vs.hysteresis,
+            },
+            conns: counts.conns,
+            in_packets: counts.in_packets,
+            in_bytes: counts.in_bytes,
+            out_packets: counts.out_packets,
+            out_bytes: counts.out_bytes,
+            rates: self.rates.rates(id, None),
+            real_servers: vs
+                .real_servers
+                .iter()
+                .map(|rs| {
+                    let key = ServerKey {
+                        service: vs.id,
+                        server: rs.addr,
+                    };
+                    let health = self.health.servers.get(&key);
+                    let up = health.is_none_or(|health| health.up);
+                    wire::RealServer {
+                        weight: rs.weight,
+                        effective_weight: if up && !replaced { rs.weight } else { 0 },
+                        upper_threshold: rs.upper_threshold,
+                        lower_threshold: rs.lower_threshold,
+                        state: if up { "UP" } else { "DOWN" }.to_owned(),
+                        checks: health.map(checks).unwrap_or_default(),
+                        ..self.server(id, rs.addr_for(id), rs.method, servers)
+                    }
+                })
+                .collect(),
+            sorry_server: vs.sorry_server.as_ref().map(|sorry| {
+                let addr = sorry.method.target(sorry.addr, id);
+                wire::RealServer {
+                    weight: 1,
+                    effective_weight: u32::from(replaced),
+                    state: if replaced { "IN USE" } else { "STANDBY" }.to_owned(),
+                    ..self.server(id, addr, sorry.method, servers)
+                }
+            }),
+        }
+    }
+
+    /// What all servers have; the rest is for the caller to fill in.
+    fn server(
+        &self,
+        service: ServiceId,
+        addr: SocketAddr,
+        method: ForwardMethod,
+        traffic: &[ServerTraffic],
+    ) -> wire::RealServer {
+        let traffic = traffic.iter().find(|traffic| traffic.server == addr);
+        let counts = traffic.map(|traffic| traffic.counts).unwrap_or_default();
+        let now = traffic.map(|traffic| traffic.conns).unwrap_or_default();
+        let mac = self.dataplane.and_then(|d| d.next_hop(service, addr));
+        wire::RealServer {
+            address: addr.ip(),
+            port: addr.port(),
+            method: method.to_string(),
+            tunnel: match method {
+                ForwardMethod::Tun(tunnel) => Some(tunnel.to_string()),
+                ForwardMethod::Nat | ForwardMethod::Dr => None,
+            },
+            weight: 0,
+            effective_weight: 0,
+            upper_threshold: 0,
+            lower_threshold: 0,
+            state: String::new(),
+            mac: mac.map(|mac| mac.to_string()),
+            checks: Vec::new(),
+            active_conns: now.active,
+            inactive_conns: now.inactive,
+            conns: counts.conns,
+            in_packets: counts.in_packets,
+            in_bytes: counts.in_bytes,
+            out_packets: counts.out_packets,
+            out_bytes: counts.out_bytes,
+            rates: self.rates.rates(service, Some(addr)),
+        }
     }
 }
 
-fn real_server(
-    rs: &RealServer,
-    health: Option<&ServerHealth>,
-    traffic: Option<&ServerTraffic>,
-    rates: Rates,
-    mac: Option<String>,
-) -> wire::RealServer {
-    let counts = traffic.map(|traffic| traffic.counts).unwrap_or_default();
-    let now = traffic.map(|traffic| traffic.conns).unwrap_or_default();
-    let up = health.is_none_or(|health| health.up);
-    wire::RealServer {
-        address: rs.addr.ip(),
-        port: rs.addr.port(),
-        weight: rs.weight,
-        effective_weight: if up { rs.weight } else { 0 },
-        state: if up { "UP" } else { "DOWN" }.to_owned(),
-        mac,
-        checks: health
-            .map(|health| {
-                health
-                    .checks
-                    .iter()
-                    .map(|c| wire::Check {
-                        check: c.check.clone(),
-                        up: c.up,
-                        last: c.last.clone(),
-                    })
-                    .collect()
-            })
-            .unwrap_or_default(),
-        active_conns: now.active,
-        inactive_conns: now.inactive,
-        conns: counts.conns,
-        in_packets: counts.in_packets,
-        in_bytes: counts.in_bytes,
-        out_packets: counts.out_packets,
-        out_bytes: counts.out_bytes,
-        rates,
-    }
+fn checks(health: &ServerHealth) -> Vec<wire::Check> {
+    let checks = health.checks.iter().map(|check| wire::Check {
+        check: check.check.clone(),
+        up: check.up,
+        last: check.last.clone(),
+    });
+    checks.collect()
 }
 
 fn host_name() -> String {

@@ -21,9 +21,12 @@
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::{Array, ProgramArray};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use lb_common::abi::{ConnLine, DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_LINES, DRIVE_RANDOM, Drive};
+use lb_common::abi::{
+    ConnLine, DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_LINES, DRIVE_RANDOM, DRIVE_V6, Drive,
+};
 use lb_common::hash;
 use lb_common::wire::Eth;
 
@@ -42,9 +45,15 @@ static UNDER_TEST: ProgramArray<1> = ProgramArray::new();
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 /// Offsets into an untagged frame with an IPv4 header of 20 bytes.
-const TTL: usize = Eth::LEN + 8;
-const CLIENT: usize = Eth::LEN + 12;
-const PORTS: usize = Eth::LEN + 20;
+const V4_HOP: usize = Eth::LEN + 8;
+const V4_CLIENT: usize = Eth::LEN + 12;
+const V4_VIRT: usize = Eth::LEN + 16;
+const V4_PORTS: usize = Eth::LEN + 20;
+/// Offsets into an untagged frame with an IPv6 header alone; of addresses, the last four bytes.
+const V6_HOP: usize = Eth::LEN + 4;
+const V6_CLIENT: usize = Eth::LEN + 20;
+const V6_VIRT: usize = Eth::LEN + 36;
+const V6_PORTS: usize = Eth::LEN + 40;
 
 /// Makes the next packet of the order and hands it to the program under test.
 #[xdp]
@@ -54,26 +63,56 @@ pub fn drive(ctx: XdpContext) -> u32 {
     };
     // SAFETY: the benchmark runs on one CPU, and changes the row between runs only.
     let drive = unsafe { &mut *drive };
-    let start = ctx.data();
-    if start + PORTS + 4 > ctx.data_end() {
-        return xdp_action::XDP_ABORTED;
+    let length = ctx.data_end() - ctx.data();
+    if length != drive.length as usize {
+        // The last program put a header before the frame.
+        let more = length as i32 - drive.length as i32;
+        // SAFETY: a helper call; the pointers into the packet are taken anew below.
+        if unsafe { bpf_xdp_adjust_head(ctx.ctx, more) } != 0 {
+            return xdp_action::XDP_ABORTED;
+        }
     }
     if drive.packets.is_multiple_of(u64::from(DRIVE_CHUNK)) {
         time_chunk(drive);
     }
     drive.packets += 1;
     let flow = next(drive);
+    let written = if drive.family == DRIVE_V6 {
+        write::<V6_HOP, V6_CLIENT, V6_VIRT, V6_PORTS>(&ctx, drive, flow)
+    } else {
+        write::<V4_HOP, V4_CLIENT, V4_VIRT, V4_PORTS>(&ctx, drive, flow)
+    };
+    if written {
+        // SAFETY: a helper call; it returns only if there is no program.
+        unsafe { UNDER_TEST.tail_call(&ctx, 0) };
+    }
+    xdp_action::XDP_ABORTED
+}
+
+/// Writes what a program may have changed and what tells flows apart, at these offsets.
+#[inline(always)]
+fn write<const HOP: usize, const CLIENT: usize, const VIRT: usize, const PORTS: usize>(
+    ctx: &XdpContext,
+    drive: &Drive,
+    flow: u32,
+) -> bool {
+    let start = ctx.data();
+    if start + PORTS + 4 > ctx.data_end() {
+        return false;
+    }
+    let virt = drive.virt_base + Drive::service(flow, drive.services);
     let ports = [Drive::client_port(flow).to_be(), drive.virt_port];
     // SAFETY: in bounds by the check above. As wide as the programs' loads, so that these need not
     // wait for several stores.
     unsafe {
         (start as *mut [u32; 3]).write(drive.macs);
-        ((start + TTL) as *mut u32).write(drive.ttl_proto_check);
+        ((start + 12) as *mut u16).write(drive.ethertype);
+        ((start + HOP) as *mut u32).write(drive.hop);
         ((start + CLIENT) as *mut u32).write(Drive::client(flow).to_be());
+        ((start + VIRT) as *mut u32).write(virt.to_be());
         ((start + PORTS) as *mut u32).write(ports[0] as u32 | (ports[1] as u32) << 16);
-        UNDER_TEST.tail_call(&ctx, 0);
     }
-    xdp_action::XDP_ABORTED
+    true
 }
 
 /// Notes how long the chunk took that has just ended.
@@ -146,14 +185,14 @@ fn swap(ctx: &XdpContext) -> u32 {
 #[xdp]
 pub fn touch_line(ctx: XdpContext) -> u32 {
     let start = ctx.data();
-    if start + PORTS + 4 > ctx.data_end() {
+    if start + V4_PORTS + 4 > ctx.data_end() {
         return xdp_action::XDP_DROP;
     }
     // SAFETY: in bounds by the check above.
     let (client, ports) = unsafe {
         (
-            ((start + CLIENT) as *const u32).read(),
-            ((start + PORTS) as *const u32).read(),
+            ((start + V4_CLIENT) as *const u32).read(),
+            ((start + V4_PORTS) as *const u32).read(),
         )
     };
     let hash = hash::flow(&[1, 3, 5, 7, 9, 11], client, 0, ports, 0);

@@ -165,18 +165,11 @@ fn seek<'t, A: Addr, T: Tables>(
         let difference = A::differs(line, slot, key);
         (tables.opaque(difference | difference.wrapping_neg()) >> 63) ^ 1
     };
-    let (any, at) = if A::SLOTS == 2 {
-        let (at_0, at_1) = (same(0), same(1));
-        (at_0 | at_1, at_1)
-    } else {
-        let (at_0, at_1, at_2, at_3) = (same(0), same(1), same(2), same(3));
-        let at = at_1 | at_2 << 1 | (at_3 | at_3 << 1);
-        (at_0 | at_1 | at_2 | at_3, at)
-    };
-    if any == 0 {
+    let (at_0, at_1, at_2, at_3) = (same(0), same(1), same(2), same(3));
+    let at = tables.opaque(at_1 | at_2 << 1 | (at_3 | at_3 << 1)) as usize;
+    if at_0 | at_1 | at_2 | at_3 == 0 {
         return None;
     }
-    let at = tables.opaque(at) as usize;
     if let Some((word, dest)) = own(tables, flow, role, line, at, key) {
         return Some((at, word, dest));
     }

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! IPv4 and IPv6 as the pipeline tells them apart: one trait, so that a step is written once.
 
-use lb_common::abi::{
-    AddrWords, CONN_SLOTS, CONN6_SLOTS, Conn6Key, ConnKey, FAMILY_IPV4, FAMILY_IPV6,
-};
+use lb_common::abi::{AddrWords, CONN_SLOTS, Conn6Key, ConnKey, FAMILY_IPV4, FAMILY_IPV6};
 use lb_common::hash;
 
 use crate::tables::{Line, Tables};
@@ -16,7 +14,7 @@ pub trait Addr: Copy + Eq {
     /// `FAMILY_*`.
     const FAMILY: u8;
     /// Slots of a line.
-    const SLOTS: usize;
+    const SLOTS: usize = CONN_SLOTS;
     /// Words of a slot.
     const STRIDE: usize;
 
@@ -65,7 +63,6 @@ pub struct V6(pub [u32; 4]);
 impl Addr for V4 {
     type Key = u64;
     const FAMILY: u8 = FAMILY_IPV4;
-    const SLOTS: usize = CONN_SLOTS;
     const STRIDE: usize = 2;
 
     #[inline(always)]
@@ -132,7 +129,6 @@ impl Addr for V4 {
 impl Addr for V6 {
     type Key = [u64; 3];
     const FAMILY: u8 = FAMILY_IPV6;
-    const SLOTS: usize = CONN6_SLOTS;
     const STRIDE: usize = 4;
 
     #[inline(always)]

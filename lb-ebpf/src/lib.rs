@@ -121,15 +121,47 @@ fn balance<A: Addr, P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, flow: &Flow
         }
     }
     if tables.of_interest(flow.src.fold()) {
-        let place = Place::of(tables, flow, Role::Reply);
-        if let Hit::Dest(id, dest) =
-            conntrack::find(tables, settings, flow, Role::Reply, &place, now)
-        {
-            stats::count_out(tables, flow, id);
-            return forward::back::to_client(pkt, tables, flow, dest, now);
-        }
+        return tables.reply(pkt, verdict);
     }
     verdict.into()
+}
+
+/// A packet from the address of a masqueraded server, from its Ethernet header on: if it answers a
+/// client, it goes there; else `verdict` stands.
+#[inline(always)]
+pub fn reply<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, verdict: Verdict) -> Outcome {
+    match parse::link_layer(pkt, tables) {
+        Ok((offset, Carries::Ipv4)) => match parse::ipv4(pkt, offset) {
+            Ok(flow) => answer(pkt, tables, &flow, verdict),
+            Err(verdict) => verdict.into(),
+        },
+        Ok((offset, Carries::Ipv6)) => match parse::ipv6(pkt, offset) {
+            Ok(flow) => answer(pkt, tables, &flow, verdict),
+            Err(verdict) => verdict.into(),
+        },
+        Err(verdict) => verdict.into(),
+    }
+}
+
+#[inline(always)]
+fn answer<A: Addr, P: Packet, T: Steps<P>>(
+    pkt: &mut P,
+    tables: &T,
+    flow: &Flow<A>,
+    verdict: Verdict,
+) -> Outcome {
+    let (Some(settings), now) = (tables.settings(), tables.now()) else {
+        return Verdict::DropInternal.into();
+    };
+    let place = Place::of(tables, flow, Role::Reply);
+    match conntrack::find(tables, settings, flow, Role::Reply, &place, now) {
+        Hit::Dest(id, dest) => {
+            stats::count_out(tables, flow, id);
+            forward::back::to_client(pkt, tables, flow, dest, now)
+        }
+        Hit::DestGone => Verdict::DropDestGone.into(),
+        Hit::Miss(_) => verdict.into(),
+    }
 }
 
 /// Finds or makes the connection of a client's packet and forwards it along; or says why it is

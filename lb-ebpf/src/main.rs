@@ -23,21 +23,21 @@
 use core::ffi::c_void;
 
 use aya_ebpf::Global;
-use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::bindings::{bpf_fib_lookup as FibLookup, xdp_action, xdp_md};
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::helpers::{
-    bpf_jiffies64, bpf_loop, bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
-    generated::bpf_xdp_get_buff_len,
+    bpf_fib_lookup, bpf_jiffies64, bpf_loop, bpf_redirect, bpf_xdp_adjust_head,
+    bpf_xdp_adjust_tail, generated::bpf_xdp_get_buff_len,
 };
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use bytemuck::Pod;
 use lb_common::abi::{
-    CONN_TICK_MASK, CONN_WORDS, CONN6_SHARE, ConnLine, DEFAULT_CONNS, Dest, FILTER_ROWS,
-    HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, MAX_DESTS, MAX_HASH_LINES, MAX_HOPS, MAX_LINKS,
-    MAX_MEMBERS, MAX_SERVICE_ROWS, MAX_SERVICES, Member, STEP_COUNT, STEP_IPV6, STEP_TUNNEL,
-    Service, ServiceKey, Settings, Traffic, Tunnel, VERDICT_SLOTS, conn_lines, conn6_lines,
-    filter_bit,
+    CONN_TICK_MASK, CONN_WORDS, CONN6_SHARE, CONN6_WORDS, Conn6Line, ConnLine, DEFAULT_CONNS, Dest,
+    FAMILY_IPV4, FILTER_ROWS, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, MAX_DESTS,
+    MAX_HASH_LINES, MAX_HOPS, MAX_LINKS, MAX_MEMBERS, MAX_SERVICE_ROWS, MAX_SERVICES, Member,
+    STEP_COUNT, STEP_IPV6, STEP_REPLY, STEP_TUNNEL, Service, ServiceKey, Settings, Traffic, Tunnel,
+    VERDICT_SLOTS, conn_lines, filter_bit,
 };
 use lb_common::hash::{self, HashKey};
 use lb_common::verdict::{Fate, Verdict};
@@ -70,11 +70,11 @@ static LOADS: Array<Load, { MAX_DESTS as usize }, MMAPABLE> = Array::new();
 #[btf_map]
 static LINKS: Array<Link, { MAX_LINKS as usize }> = Array::new();
 #[btf_map]
-static HOPS: PerCpuArray<Hop, { MAX_HOPS as usize }> = PerCpuArray::new();
+static HOPS: Array<Hop, { MAX_HOPS as usize }> = Array::new();
 #[btf_map]
 static CONNS: Array<ConnLine, { conn_lines(DEFAULT_CONNS) as usize }, MMAPABLE> = Array::new();
 #[btf_map]
-static CONNS6: Array<ConnLine, { conn6_lines(DEFAULT_CONNS / CONN6_SHARE) as usize }, MMAPABLE> =
+static CONNS6: Array<Conn6Line, { conn_lines(DEFAULT_CONNS / CONN6_SHARE) as usize }, MMAPABLE> =
     Array::new();
 #[btf_map]
 static VERDICTS: PerCpuArray<u64, { VERDICT_SLOTS as usize }> = PerCpuArray::new();
@@ -85,7 +85,11 @@ static DEST_TRAFFIC: PerCpuArray<Traffic, { MAX_DESTS as usize }> = PerCpuArray:
 #[btf_map]
 static KEY6: PerCpuArray<[u64; 3], 1> = PerCpuArray::new();
 
-/// What `xlvs_tunnel` is to do.
+/// The question to the kernel's routing table, and its answer.
+#[btf_map]
+static WAY: PerCpuArray<FibLookup, 1> = PerCpuArray::new();
+
+/// What the next program is to do.
 #[btf_map]
 static ORDER: PerCpuArray<Order, 1> = PerCpuArray::new();
 
@@ -100,7 +104,7 @@ const MMAPABLE: usize = 1 << 10;
 #[unsafe(no_mangle)]
 static CONN_LINES: Global<u32> = Global::new(conn_lines(DEFAULT_CONNS));
 #[unsafe(no_mangle)]
-static CONN6_LINES: Global<u32> = Global::new(conn6_lines(DEFAULT_CONNS / CONN6_SHARE));
+static CONN6_LINES: Global<u32> = Global::new(conn_lines(DEFAULT_CONNS / CONN6_SHARE));
 #[unsafe(no_mangle)]
 static TICK_SHIFT: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
@@ -184,13 +188,23 @@ pub fn xlvs_tunnel(ctx: XdpContext) -> u32 {
     conclude(outcome)
 }
 
+/// [`Steps::reply`]; what stands otherwise is in `ORDER`.
+#[xdp(frags)]
+pub fn xlvs_reply(ctx: XdpContext) -> u32 {
+    let mut pkt = XdpPacket { ctx };
+    let verdict = ORDER.get(0).map_or(0, |order| order.verdict);
+    let verdict = Verdict::from_code(verdict as u8);
+    conclude(lb_ebpf::reply(&mut pkt, &BpfTables, verdict))
+}
+
 /// Covers where an IP header may start.
 const IP_OFFSET: usize = 31;
 
-/// What `xlvs_tunnel` is to do.
-#[derive(Clone, Copy)]
+/// What the next program is to do.
+#[derive(Clone, Copy, Default)]
 #[repr(C)]
 struct Order {
+    verdict: u32,
     ip_offset: u32,
     family: u32,
     dest: u32,
@@ -209,6 +223,46 @@ pub extern "C" fn step_pick(row: u64, client: u64, virt: u64, port: u64) -> u64 
         port as u16,
     ))
 }
+
+/// [`Steps::route`]: asks for the way between the addresses in `WAY`; 0 if there is one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn step_route(ctx: *mut xdp_md, ifindex: u64, family: u64) -> u64 {
+    let Some(way) = WAY.get_ptr_mut(0) else {
+        return 1;
+    };
+    // SAFETY: a per-CPU slot; a helper call that reads and writes it.
+    unsafe {
+        (*way).family = if family as u8 == FAMILY_IPV4 {
+            AF_INET
+        } else {
+            AF_INET6
+        };
+        (*way).l4_protocol = 0;
+        (*way).sport = 0;
+        (*way).dport = 0;
+        (*way).__bindgen_anon_1.tot_len = 0;
+        (*way).__bindgen_anon_2.flowinfo = 0;
+        (*way).ifindex = ifindex as u32;
+        bpf_fib_lookup(ctx.cast(), way, size_of::<FibLookup>() as i32, 0) as u64
+    }
+}
+
+/// [`Steps::remember`]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn step_remember(ctx: *mut xdp_md, ip_offset: u64, family: u64, now: u64) -> u64 {
+    let pkt = XdpPacket {
+        ctx: XdpContext::new(ctx),
+    };
+    let ip_offset = ip_offset as usize & IP_OFFSET;
+    forward::back::remember(&pkt, &BpfTables, ip_offset, family as u8, now as u32);
+    0
+}
+
+/// The kernel's numbers of the address families.
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 
 /// [`Tables::claim4`]
 #[unsafe(no_mangle)]
@@ -328,13 +382,17 @@ struct BpfTables;
 
 /// A line of the connection table; only words are read and written, never a reference made.
 #[derive(Clone, Copy)]
-struct BpfLine(*mut ConnLine);
+struct BpfLine {
+    first: *mut u64,
+    /// Of an index; a constant where the line comes from is known.
+    mask: usize,
+}
 
 impl BpfLine {
     #[inline(always)]
     fn at(self, index: usize) -> *mut u64 {
         // SAFETY: masked to the words of the line, which is a whole map value.
-        unsafe { self.0.cast::<u64>().add(index & (CONN_WORDS - 1)) }
+        unsafe { self.first.add(index & self.mask) }
     }
 }
 
@@ -396,14 +454,20 @@ impl Tables for BpfTables {
     fn line4(&self, half: u32) -> Option<BpfLine> {
         CONNS
             .get_ptr_mut(hash::bucket(half, CONN_LINES.load()))
-            .map(BpfLine)
+            .map(|line| BpfLine {
+                first: line.cast(),
+                mask: CONN_WORDS - 1,
+            })
     }
 
     #[inline(always)]
     fn line6(&self, half: u32) -> Option<BpfLine> {
         CONNS6
             .get_ptr_mut(hash::bucket(half, CONN6_LINES.load()))
-            .map(BpfLine)
+            .map(|line| BpfLine {
+                first: line.cast(),
+                mask: CONN6_WORDS - 1,
+            })
     }
 
     #[inline(always)]
@@ -496,22 +560,36 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
-    fn hop(&self, hash: u32, with: impl FnOnce(&mut Hop)) {
-        if let Some(hop) = HOPS.get_ptr_mut(hash % MAX_HOPS) {
-            // SAFETY: a per-CPU slot.
-            with(unsafe { &mut *hop });
+    fn hop(&self, hash: u32) -> Option<Hop> {
+        let row = HOPS.get_ptr(hash % MAX_HOPS)?;
+        // SAFETY: inside a map value. Volatile: other CPUs write it; what was read counts only if
+        // the version is even and the same before and after.
+        unsafe {
+            let before = (&raw const (*row).version).read_volatile();
+            let hop = row.read_volatile();
+            let after = (&raw const (*row).version).read_volatile();
+            (before & 1 == 0 && before == after).then_some(hop)
         }
     }
 
     #[inline(always)]
-    fn route(
-        &self,
-        _ifindex: u32,
-        _family: u8,
-        _src: &[u32; 4],
-        _dst: &[u32; 4],
-    ) -> Option<(u32, Mac, Mac)> {
-        None
+    fn set_hop(&self, hash: u32, hop: &Hop) {
+        let Some(row) = HOPS.get_ptr_mut(hash % MAX_HOPS) else {
+            return;
+        };
+        // SAFETY: inside a map value; who makes the version odd is the only one to write.
+        unsafe {
+            let version = &raw mut (*row).version;
+            let before = version.read_volatile();
+            let busy = before | 1;
+            if before & 1 == 0 && compare_exchange(version, before, busy) == before {
+                row.write_volatile(Hop {
+                    version: busy,
+                    ..*hop
+                });
+                compare_exchange(version, busy, before.wrapping_add(2));
+            }
+        }
     }
 
     #[inline(always)]
@@ -546,8 +624,48 @@ impl Tables for BpfTables {
 
 impl Steps<XdpPacket> for BpfTables {
     #[inline(always)]
+    fn remember(&self, pkt: &XdpPacket, ip_offset: usize, family: u8, now: u32) {
+        step_remember(pkt.ctx.ctx, ip_offset as u64, family.into(), now.into());
+    }
+
+    #[inline(always)]
+    fn route(
+        &self,
+        pkt: &XdpPacket,
+        family: u8,
+        src: &[u32; 4],
+        dst: &[u32; 4],
+    ) -> Option<(u32, Mac, Mac)> {
+        let way = WAY.get_ptr_mut(0)?;
+        // SAFETY: a per-CPU slot; addresses are as in the packet.
+        let way = unsafe { &mut *way };
+        way.__bindgen_anon_3.ipv6_src = *src;
+        way.__bindgen_anon_4.ipv6_dst = *dst;
+        let ifindex = pkt.ingress_ifindex();
+        if step_route(pkt.ctx.ctx, ifindex.into(), family.into()) != 0 {
+            return None;
+        }
+        Some((way.ifindex, Mac::new(way.dmac), Mac::new(way.smac)))
+    }
+
+    #[inline(always)]
     fn ipv6(&self, pkt: &mut XdpPacket, _ip_offset: usize) -> Outcome {
         go_on(pkt, STEP_IPV6)
+    }
+
+    #[inline(always)]
+    fn reply(&self, pkt: &mut XdpPacket, verdict: Verdict) -> Outcome {
+        if let Some(order) = ORDER.get_ptr_mut(0) {
+            let verdict = verdict as u32;
+            // SAFETY: a per-CPU slot.
+            unsafe {
+                order.write(Order {
+                    verdict,
+                    ..Order::default()
+                });
+            }
+        }
+        go_on(pkt, STEP_REPLY)
     }
 
     #[inline(always)]
@@ -565,6 +683,7 @@ impl Steps<XdpPacket> for BpfTables {
             // SAFETY: a per-CPU slot.
             unsafe {
                 order.write(Order {
+                    verdict: 0,
                     ip_offset,
                     family,
                     dest,

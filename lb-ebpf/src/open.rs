@@ -13,15 +13,14 @@ use lb_common::wire::{PROTO_TCP, PROTO_UDP};
 
 use crate::conntrack::{self, NOWHERE, Place};
 use crate::family::Addr;
-use crate::forward::back;
 use crate::lookup;
 use crate::packet::Packet;
 use crate::parse::Flow;
-use crate::tables::{Line, Tables};
+use crate::tables::{Line, Steps, Tables};
 
 /// The real server for the packet and its id, a connection to it opened.
 #[inline(always)]
-pub fn open<'t, A: Addr, P: Packet, T: Tables>(
+pub fn open<'t, A: Addr, P: Packet, T: Steps<P>>(
     pkt: &P,
     tables: &'t T,
     settings: &Settings,
@@ -46,7 +45,7 @@ pub fn open<'t, A: Addr, P: Packet, T: Tables>(
         conntrack::create(tables, flow, place, old, (id, dest), now);
         crate::schedule::opened(tables, id);
         if dest.method == METHOD_NAT {
-            back::remember(pkt, tables, flow, now);
+            tables.remember(pkt, flow.ip_offset, A::FAMILY, now);
         }
     }
     Ok((id, dest))

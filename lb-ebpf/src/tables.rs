@@ -8,6 +8,7 @@ use lb_common::abi::{
     Dest, Hop, Link, Load, Member, Service, ServiceKey, Settings, Traffic, Tunnel,
 };
 use lb_common::hash::HashKey;
+use lb_common::verdict::Verdict;
 use lb_common::wire::Mac;
 
 use crate::Outcome;
@@ -78,18 +79,11 @@ pub trait Tables {
     /// Adds to a real server's counters.
     fn count_dest(&self, dest: u32, add: impl Fn(&mut Traffic));
 
-    /// This CPU's row of remembered ways to clients, for a hash of the client.
-    fn hop(&self, hash: u32, with: impl FnOnce(&mut Hop));
+    /// The remembered way to a client with this hash; `None` while another CPU writes it.
+    fn hop(&self, hash: u32) -> Option<Hop>;
 
-    /// Asks the kernel's routing table for the way from `src` to `dst` (`FAMILY_*`): interface and
-    /// both MAC addresses. `None` if there is no route or the neighbour is unknown.
-    fn route(
-        &self,
-        ifindex: u32,
-        family: u8,
-        src: &[u32; 4],
-        dst: &[u32; 4],
-    ) -> Option<(u32, Mac, Mac)>;
+    /// Remembers a way, unless another CPU does so at the same time.
+    fn set_hop(&self, hash: u32, hop: &Hop);
 
     /// The same number, of which the compiler knows nothing: it makes no branch of what was computed
     /// without one.
@@ -119,8 +113,19 @@ pub trait Tables {
 /// ([`Tables::pick`], [`Tables::claim4`]) are global functions, which are verified once, on their
 /// own, for any arguments.
 pub trait Steps<P: Packet>: Tables {
+    /// Asks the kernel's routing table for the way from `src` to `dst` (`FAMILY_*`): interface and
+    /// both MAC addresses. `None` if there is no route or the neighbour is unknown.
+    fn route(&self, pkt: &P, family: u8, src: &[u32; 4], dst: &[u32; 4])
+    -> Option<(u32, Mac, Mac)>;
+
+    /// [`crate::forward::back::remember`]
+    fn remember(&self, pkt: &P, ip_offset: usize, family: u8, now: u32);
+
     /// [`crate::ipv6`]
     fn ipv6(&self, pkt: &mut P, ip_offset: usize) -> Outcome;
+
+    /// [`crate::reply`]
+    fn reply(&self, pkt: &mut P, verdict: Verdict) -> Outcome;
 
     /// [`crate::forward::tun::encapsulate`]
     fn encapsulate(
@@ -133,7 +138,7 @@ pub trait Steps<P: Packet>: Tables {
     ) -> Outcome;
 }
 
-/// Eight words of the connection table, see `lb_common::abi::ConnLine`. All CPUs read and write
+/// Words of the connection table, see `lb_common::abi::ConnLine`. All CPUs read and write
 /// them at the same time.
 pub trait Line: Copy {
     /// A word.

@@ -12,16 +12,18 @@ use anyhow::{Context, Result, bail};
 use aya::maps::{Array, MapData, ProgramArray};
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::{DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_IN_ORDER, DRIVE_RANDOM, Drive};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
+use lb_common::abi::{DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_IN_ORDER, DRIVE_RANDOM, DRIVE_V6, Drive};
 
-use crate::world;
+use crate::world::Frame;
 
 /// XDP code that the driver returns if it could not make its packet or find the program.
 const XDP_ABORTED: u32 = 0;
 
 /// What runs behind the driver.
+#[allow(
+    dead_code,
+    reason = "`bench connections` compares with no other program"
+)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Program {
     Transmit,
@@ -79,10 +81,15 @@ impl Driver {
     }
 
     /// Which flows the next run's packets belong to.
-    pub(crate) fn order(&mut self, order: Order, first: u32, flows: u32) -> Result<()> {
-        let frame = world::frame(true, 0);
+    pub(crate) fn order(
+        &mut self,
+        frame: &Frame,
+        order: Order,
+        first: u32,
+        flows: u32,
+    ) -> Result<()> {
         let word = |at: usize| -> Result<u32> {
-            let bytes = frame.get(at..at + 4).context("short frame")?;
+            let bytes = frame.bytes.get(at..at + 4).context("short frame")?;
             Ok(u32::from_ne_bytes(bytes.try_into()?))
         };
         let (order, state) = match order {
@@ -90,15 +97,21 @@ impl Driver {
             Order::Random => (DRIVE_RANDOM, self.random),
         };
         self.random = self.random.rotate_left(7) ^ 0xd6e8_feb8_6659_fd93;
+        // Where the driver writes it, see lb-ebpf/src/bench.rs.
+        let hop = if frame.family == DRIVE_V6 { 18 } else { 22 };
         let row = Drive {
             state,
             first,
             flows,
             order,
             macs: [word(0)?, word(4)?, word(8)?],
-            ttl_proto_check: word(22)?,
-            virt_port: world::VIP.port().to_be(),
-            zero: [0; 2],
+            hop: word(hop)?,
+            ethertype: u16::from_ne_bytes([frame.bytes[12], frame.bytes[13]]),
+            virt_port: frame.virt_port.to_be(),
+            virt_base: frame.virt_base,
+            services: frame.services,
+            family: frame.family,
+            length: frame.bytes.len() as u32,
             packets: 0,
             chunk_began_ns: 0,
         };
@@ -106,12 +119,12 @@ impl Driver {
     }
 
     /// Runs `packets` packets through a program.
-    pub(crate) fn run(&mut self, behind: Program, frame: &[u8], packets: u32) -> Result<()> {
+    pub(crate) fn run(&mut self, behind: Program, frame: &Frame, packets: u32) -> Result<()> {
         if self.behind != Some(behind) {
             self.place(behind)?;
         }
         let options = TestRunOptions {
-            data_in: Some(frame),
+            data_in: Some(&frame.bytes),
             repeat: packets,
             ..TestRunOptions::default()
         };
@@ -124,7 +137,7 @@ impl Driver {
 
     /// The same after [`Driver::order`], timed: nanoseconds a packet, the median over chunks, so
     /// that a chunk during which something else had this CPU does not count.
-    pub(crate) fn time(&mut self, behind: Program, frame: &[u8], packets: u32) -> Result<f64> {
+    pub(crate) fn time(&mut self, behind: Program, frame: &Frame, packets: u32) -> Result<f64> {
         self.run(behind, frame, packets)?;
         // A chunk ends when the next one begins.
         let chunks = (packets.saturating_sub(1) / DRIVE_CHUNK).min(DRIVE_CHUNKS);
@@ -155,20 +168,6 @@ impl Driver {
         self.behind = Some(behind);
         Ok(())
     }
-}
-
-/// Keeps this process on the last CPU that it may use; its number.
-pub(crate) fn pin() -> Result<usize> {
-    let own = Pid::from_raw(0);
-    let allowed = sched_getaffinity(own)?;
-    let cpu = (0..CpuSet::count())
-        .rev()
-        .find(|cpu| allowed.is_set(*cpu).unwrap_or(false))
-        .context("no CPU to run on")?;
-    let mut one = CpuSet::new();
-    one.set(cpu)?;
-    sched_setaffinity(own, &one)?;
-    Ok(cpu)
 }
 
 fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {

@@ -1,38 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a packet costs: `cargo xtask bench packet` builds and runs this.
 //!
-//! In: the object with the driver programs. Out: one JSON document. Every row is the driver plus a
+//! In: the object with the driver programs. Out: progress on standard error, one line of JSON on
+//! standard output. The rows are in `rows.rs`. Every row is the driver plus a
 //! program under test, run by BPF_PROG_TEST_RUN on one CPU; rows take turns, so that all of them
 //! see the same hour. Invariant: a row whose packets did not all end in the verdict it stands for
 //! is an error, not a figure.
 
+mod cpu;
 mod driver;
+mod rows;
 mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use lb_common::abi::{DRIVE_CHUNK, DRIVE_CONNS};
+use lb_common::abi::DRIVE_CONNS;
 use lb_common::verdict::Verdict;
 use serde::Serialize;
 
 use driver::{Driver, Order, Program};
-use world::World;
+use rows::{ACK, FLOWS, Row, SYN};
+use world::{Scene, World};
 
-/// Flows that the table holds during the rows of established flows.
-const FLOWS: u32 = 1 << 20;
-/// Capacity of the table: the flows above are three quarters of it.
+/// Capacity of a table: the flows that are established are three quarters of it.
 const CAPACITY: u32 = DRIVE_CONNS;
 /// New flows have numbers from here on.
 const NEW: u32 = 1 << 23;
-/// New flows a round while the table is to stay about three quarters full.
-const FEW: u32 = 3 * DRIVE_CHUNK + 1;
+/// Tables tried until one holds all flows.
+const ATTEMPTS: u32 = 10;
 /// Passes over a small set of flows before it is measured.
 const WARM: u32 = 50_000;
-
-/// TCP flags byte.
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
 
 /// What the command line says.
 struct Args {
@@ -41,29 +39,15 @@ struct Args {
     packets: u32,
 }
 
-/// One kind of packet.
-struct Row {
-    name: &'static str,
-    program: Program,
-    flags: u8,
-    to_service: bool,
-    order: Order,
-    flows: u32,
-    packets: u32,
-    /// Verdict of every packet; `None` for the programs of comparison.
-    verdict: Option<Verdict>,
-    /// Connections opened by each packet.
-    opens: u64,
-    ns: Vec<f64>,
-}
-
 /// One row of the report.
 #[derive(Serialize)]
 struct Figure {
     name: &'static str,
-    median_ns: f64,
-    min_ns: f64,
-    max_ns: f64,
+    /// What the agent has to learn before this can be measured; there are no times then.
+    waits_for: Option<&'static str>,
+    median_ns: Option<f64>,
+    min_ns: Option<f64>,
+    max_ns: Option<f64>,
     rounds: usize,
     packets_per_round: u32,
 }
@@ -80,36 +64,57 @@ struct Report {
     kept_after_flood: u64,
 }
 
+/// A scene that stands ready.
+struct Stand {
+    scene: Scene,
+    world: World,
+    driver: Driver,
+}
+
 fn main() -> Result<()> {
     let args = arguments()?;
-    let cpu = driver::pin()?;
-    let world = World::raise(CAPACITY)?;
-    let mut driver = Driver::load(&args.object, world.program()?)?;
-    establish(&mut driver, &world)?;
-    let mut rows = steady_rows(args.packets);
-    for _ in 0..args.rounds {
-        for row in &mut rows {
-            measure(&mut driver, &world, row, 0)?;
+    let cpu = cpu::pin()?;
+    let mut steady = rows::steady(args.packets);
+    let mut fresh = rows::fresh(args.packets);
+    let mut stands = Vec::new();
+    for row in steady.iter().chain(&fresh) {
+        if row.scene.waits_for().is_none() && find(&mut stands, &row.scene).is_none() {
+            eprintln!("establishing {FLOWS} connections: {}", row.name);
+            stands.push(Stand::raise(&args.object, row.scene)?);
         }
     }
-    let mut fresh = fresh_rows(args.packets);
+    for round in 1..=args.rounds {
+        eprintln!("round {round} of {}", args.rounds);
+        for row in &mut steady {
+            if let Some(stand) = find(&mut stands, &row.scene) {
+                stand.measure(row, 0)?;
+            }
+        }
+    }
     let mut next = NEW;
     for row in &mut fresh {
-        for _ in 0..args.rounds {
-            next += measure(&mut driver, &world, row, next)?;
+        eprintln!("{}", row.name);
+        if let Some(stand) = find(&mut stands, &row.scene) {
+            for _ in 0..args.rounds {
+                next += stand.measure(row, next)?;
+            }
         }
     }
-    rows.extend(fresh);
+    let plain = find(&mut stands, &Scene::default()).context("no plain scene")?;
     let report = Report {
         cpu,
         capacity: CAPACITY,
         flows: FLOWS,
-        verified_instructions: world.verified_instructions(),
-        rows: rows.iter().map(figure).collect::<Result<_>>()?,
-        kept_after_flood: survivors(&mut driver, &world)?,
+        verified_instructions: plain.world.verified_instructions(),
+        kept_after_flood: plain.survivors()?,
+        rows: steady.iter().chain(&fresh).map(figure).collect(),
     };
-    println!("{}", serde_json::to_string_pretty(&report)?);
+    println!("{}", serde_json::to_string(&report)?);
     Ok(())
+}
+
+fn find<'s>(stands: &'s mut [Stand], scene: &Scene) -> Option<&'s mut Stand> {
+    stands.iter_mut().find(|stand| stand.scene == *scene)
 }
 
 fn arguments() -> Result<Args> {
@@ -122,134 +127,89 @@ fn arguments() -> Result<Args> {
     })
 }
 
-/// Opens all flows and brings them to ESTABLISHED.
-fn establish(driver: &mut Driver, world: &World) -> Result<()> {
-    for flags in [SYN, ACK] {
-        driver.order(Order::InOrder, 0, FLOWS)?;
+impl Stand {
+    /// A table of this fill may have had to close one connection in a million; then another is made,
+    /// whose hash has another key.
+    fn raise(object: &Path, scene: Scene) -> Result<Self> {
+        let mut established = 0;
+        for _ in 0..ATTEMPTS {
+            let mut stand = Self::load(object, scene)?;
+            established = stand.establish()?;
+            if established == u64::from(FLOWS) {
+                return Ok(stand);
+            }
+        }
+        bail!("only {established} of {FLOWS} flows could be established, {ATTEMPTS} times over")
+    }
+
+    fn load(object: &Path, scene: Scene) -> Result<Self> {
+        let world = World::raise(&scene, CAPACITY)?;
+        let driver = Driver::load(object, world.program()?)?;
+        Ok(Self {
+            scene,
+            world,
+            driver,
+        })
+    }
+
+    /// Opens all flows and brings them to ESTABLISHED; how many are.
+    fn establish(&mut self) -> Result<u64> {
+        self.forwarded(SYN)?;
+        self.forwarded(ACK)
+    }
+
+    /// One round of one row; the packets sent.
+    fn measure(&mut self, row: &mut Row, first: u32) -> Result<u32> {
+        let Self { world, driver, .. } = self;
+        let frame = self.scene.frame(row.to_service, row.flags);
+        if row.opens == 0 {
+            driver.order(&frame, Order::InOrder, first, row.flows)?;
+            driver.run(row.program, &frame, row.flows.clamp(WARM, FLOWS))?;
+        }
+        driver.order(&frame, row.order, first, row.flows)?;
         let before = world.counts()?;
-        driver.run(Program::Xlvs, &world::frame(true, flags), FLOWS)?;
-        let forwarded = world.counts()?.since(&before, Verdict::Transmit);
-        if forwarded != u64::from(FLOWS) {
-            bail!("only {forwarded} of {FLOWS} flows could be established");
+        let sent = row.packets;
+        let ns = driver.time(row.program, &frame, sent)?;
+        if let Some(verdict) = row.verdict {
+            let after = world.counts()?;
+            let (seen, opened) = (after.since(&before, verdict), after.opened - before.opened);
+            if seen != u64::from(sent) || opened != u64::from(sent) * row.opens {
+                bail!(
+                    "{}: of {sent} packets {seen} ended in {}, {opened} opened a connection",
+                    row.name,
+                    verdict.name()
+                );
+            }
         }
+        row.ns.push(ns);
+        Ok(sent)
     }
-    Ok(())
-}
 
-/// The programs of comparison, established flows, and packets for somebody else.
-fn steady_rows(packets: u32) -> Vec<Row> {
-    let row = |name, program, verdict, flows| Row {
-        name,
-        program,
-        flags: ACK,
-        to_service: true,
-        order: Order::Random,
-        flows,
-        packets,
-        verdict,
-        opens: 0,
-        ns: Vec::new(),
-    };
-    let hit = |name, flows| row(name, Program::Xlvs, Some(Verdict::Transmit), flows);
-    vec![
-        row("XDP_TX at once", Program::Transmit, None, 1),
-        row("MAC swap", Program::SwapMacs, None, 1),
-        row(
-            "MAC swap and a random cache line",
-            Program::TouchLine,
-            None,
-            FLOWS,
-        ),
-        hit("established, 1 flow", 1),
-        hit("established, 10 k flows", 10_000),
-        hit("established, 1 M flows", FLOWS),
-        Row {
-            to_service: false,
-            flags: SYN,
-            ..row(
-                "not our service",
-                Program::Xlvs,
-                Some(Verdict::PassNoService),
-                1,
-            )
-        },
-        Row {
-            to_service: false,
-            flags: SYN,
-            ..row(
-                "not our service, 1 M flows",
-                Program::Xlvs,
-                Some(Verdict::PassNoService),
-                FLOWS,
-            )
-        },
-    ]
-}
-
-/// New connections: into a table three quarters full, then more than it can hold.
-fn fresh_rows(packets: u32) -> Vec<Row> {
-    let row = |name, packets| Row {
-        name,
-        program: Program::Xlvs,
-        flags: SYN,
-        to_service: true,
-        order: Order::InOrder,
-        flows: u32::MAX,
-        packets,
-        verdict: Some(Verdict::Transmit),
-        opens: 1,
-        ns: Vec::new(),
-    };
-    vec![
-        row("new flow each packet, table 3/4 full", FEW),
-        row("new flow each packet, flood", packets),
-    ]
-}
-
-/// One round of one row; the packets sent.
-fn measure(driver: &mut Driver, world: &World, row: &mut Row, first: u32) -> Result<u32> {
-    let frame = world::frame(row.to_service, row.flags);
-    if row.opens == 0 {
-        driver.order(Order::InOrder, first, row.flows)?;
-        driver.run(row.program, &frame, row.flows.clamp(WARM, FLOWS))?;
+    /// Sends one ACK of each established flow; how many still have their connection.
+    fn survivors(&mut self) -> Result<u64> {
+        self.forwarded(ACK)
     }
-    driver.order(row.order, first, row.flows)?;
-    let before = world.counts()?;
-    let sent = row.packets;
-    let ns = driver.time(row.program, &frame, sent)?;
-    if let Some(verdict) = row.verdict {
-        let after = world.counts()?;
-        let (seen, opened) = (after.since(&before, verdict), after.opened - before.opened);
-        if seen != u64::from(sent) || opened != u64::from(sent) * row.opens {
-            bail!(
-                "{}: of {sent} packets {seen} ended in {}, {opened} opened a connection",
-                row.name,
-                verdict.name()
-            );
-        }
+
+    /// Sends one packet of each flow; how many are forwarded.
+    fn forwarded(&mut self, flags: u8) -> Result<u64> {
+        let frame = self.scene.frame(true, flags);
+        self.driver.order(&frame, Order::InOrder, 0, FLOWS)?;
+        let before = self.world.counts()?;
+        self.driver.run(Program::Xlvs, &frame, FLOWS)?;
+        Ok(self.world.counts()?.since(&before, Verdict::Transmit))
     }
-    row.ns.push(ns);
-    Ok(sent)
 }
 
-/// Sends one ACK of each established flow; how many still have their connection.
-fn survivors(driver: &mut Driver, world: &World) -> Result<u64> {
-    driver.order(Order::InOrder, 0, FLOWS)?;
-    let before = world.counts()?;
-    driver.run(Program::Xlvs, &world::frame(true, ACK), FLOWS)?;
-    Ok(world.counts()?.since(&before, Verdict::Transmit))
-}
-
-fn figure(row: &Row) -> Result<Figure> {
+fn figure(row: &Row) -> Figure {
     let mut ns = row.ns.clone();
     ns.sort_by(f64::total_cmp);
-    let at = |index: usize| ns.get(index).copied().context("no rounds");
-    Ok(Figure {
+    Figure {
         name: row.name,
-        median_ns: at(ns.len() / 2)?,
-        min_ns: at(0)?,
-        max_ns: at(ns.len().saturating_sub(1))?,
+        waits_for: row.scene.waits_for(),
+        median_ns: ns.get(ns.len() / 2).copied(),
+        min_ns: ns.first().copied(),
+        max_ns: ns.last().copied(),
         rounds: ns.len(),
         packets_per_round: row.packets,
-    })
+    }
 }

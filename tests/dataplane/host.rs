@@ -6,9 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use lb_agent::dataplane::plan::Op;
 use lb_common::abi::{
-    CONN_SLOTS, CONN_TICK_MASK, CONN_WORDS, ConnKey, Dest, FILTER_ROWS, HASH_LINE_ENTRIES,
-    HashLine, Hop, Link, Load, Member, STATE_TIMEOUT_BITS, STATES, Service, ServiceKey, Settings,
-    Traffic, Tunnel, conn_lines, conn6_lines, filter_bit,
+    CONN_SLOTS, CONN_TICK_MASK, CONN_WORDS, CONN6_WORDS, ConnKey, Dest, FILTER_ROWS,
+    HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, Member, STATE_TIMEOUT_BITS, STATES, Service,
+    ServiceKey, Settings, Traffic, Tunnel, conn_lines, filter_bit,
 };
 use lb_common::hash::{HashKey, bucket, flow};
 use lb_common::state;
@@ -27,10 +27,11 @@ pub(crate) const TICK_NS: u64 = 100_000_000;
 pub(crate) const CAPACITY: u32 = 4096;
 
 type Words = [Cell<u64>; CONN_WORDS];
+type Words6 = [Cell<u64>; CONN6_WORDS];
 
 /// A line that no other CPU writes.
 #[derive(Clone, Copy)]
-pub(crate) struct HostLine<'t>(&'t Words);
+pub(crate) struct HostLine<'t>(&'t [Cell<u64>]);
 
 impl Line for HostLine<'_> {
     fn word(self, index: usize) -> u64 {
@@ -63,13 +64,12 @@ pub(crate) struct HostTables {
     hops: RefCell<HashMap<u32, Hop>>,
     cursors: RefCell<HashMap<u32, u64>>,
     conns: Vec<Words>,
-    conns6: Vec<Words>,
+    conns6: Vec<Words6>,
     pub(crate) dest_traffic: RefCell<HashMap<u32, Traffic>>,
 }
 
 impl Default for HostTables {
     fn default() -> Self {
-        let lines = |n| (0..n).map(|_| Words::default()).collect();
         Self {
             now_ns: Cell::default(),
             settings: settings(),
@@ -84,8 +84,12 @@ impl Default for HostTables {
             links: HashMap::default(),
             hops: RefCell::default(),
             cursors: RefCell::default(),
-            conns: lines(conn_lines(CAPACITY)),
-            conns6: lines(conn6_lines(CAPACITY)),
+            conns: (0..conn_lines(CAPACITY))
+                .map(|_| Words::default())
+                .collect(),
+            conns6: (0..conn_lines(CAPACITY))
+                .map(|_| Words6::default())
+                .collect(),
             dest_traffic: RefCell::default(),
         }
     }
@@ -105,6 +109,11 @@ fn settings() -> Settings {
         states,
         reserved: [0; 12],
     }
+}
+
+/// The key of both executors.
+pub(crate) fn hash_key() -> HashKey {
+    [1, 3, 5, 7, 9, 11].map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 /// How long a connection in this state is kept, ticks.
@@ -202,7 +211,7 @@ impl Tables for HostTables {
     }
 
     fn hash_key(&self) -> HashKey {
-        [1, 3, 5, 7, 9, 11].map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        hash_key()
     }
 
     fn settings(&self) -> Option<&Settings> {
@@ -216,12 +225,12 @@ impl Tables for HostTables {
 
     fn line4(&self, half: u32) -> Option<HostLine<'_>> {
         let index = bucket(half, self.conns.len() as u32);
-        self.conns.get(index as usize).map(HostLine)
+        self.conns.get(index as usize).map(|line| HostLine(line))
     }
 
     fn line6(&self, half: u32) -> Option<HostLine<'_>> {
         let index = bucket(half, self.conns6.len() as u32);
-        self.conns6.get(index as usize).map(HostLine)
+        self.conns6.get(index as usize).map(|line| HostLine(line))
     }
 
     fn link(&self, ifindex: u32) -> Option<&Link> {
@@ -286,19 +295,12 @@ impl Tables for HostTables {
         add(self.dest_traffic.borrow_mut().entry(dest).or_default());
     }
 
-    fn hop(&self, hash: u32, with: impl FnOnce(&mut Hop)) {
-        with(self.hops.borrow_mut().entry(hash).or_default());
+    fn hop(&self, hash: u32) -> Option<Hop> {
+        Some(self.hops.borrow().get(&hash).copied().unwrap_or_default())
     }
 
-    /// As where BPF_PROG_TEST_RUN runs: no route leads anywhere.
-    fn route(
-        &self,
-        _ifindex: u32,
-        _family: u8,
-        _src: &[u32; 4],
-        _dst: &[u32; 4],
-    ) -> Option<(u32, Mac, Mac)> {
-        None
+    fn set_hop(&self, hash: u32, hop: &Hop) {
+        self.hops.borrow_mut().insert(hash, *hop);
     }
 
     fn pick(&self, row: u32, client: u32, virt: u32, port: u16) -> u32 {
@@ -327,8 +329,27 @@ impl Tables for HostTables {
 }
 
 impl Steps<Frame<'_>> for HostTables {
+    fn remember(&self, pkt: &Frame<'_>, ip_offset: usize, family: u8, now: u32) {
+        lb_ebpf::forward::back::remember(pkt, self, ip_offset, family, now);
+    }
+
+    /// As where BPF_PROG_TEST_RUN runs: no route leads anywhere.
+    fn route(
+        &self,
+        _pkt: &Frame<'_>,
+        _family: u8,
+        _src: &[u32; 4],
+        _dst: &[u32; 4],
+    ) -> Option<(u32, Mac, Mac)> {
+        None
+    }
+
     fn ipv6(&self, pkt: &mut Frame<'_>, ip_offset: usize) -> Outcome {
         lb_ebpf::ipv6(pkt, self, ip_offset)
+    }
+
+    fn reply(&self, pkt: &mut Frame<'_>, verdict: Verdict) -> Outcome {
+        lb_ebpf::reply(pkt, self, verdict)
     }
 
     fn encapsulate(

@@ -11,12 +11,12 @@ use lb_agent::config::model::{ForwardMethod, Protocol, Scheduler, ServiceId};
 use lb_agent::dataplane::plan::{NextHopRow, Op, Plan};
 use lb_agent::dataplane::{Dataplane, DataplaneError, LoadOptions, TrafficCounts};
 use lb_agent::health::{Desired, DesiredServer, DesiredService};
-use lb_common::abi::Link;
+use lb_common::abi::{Link, SETTING_ANY_PORT};
 use lb_common::verdict::{Fate, Verdict};
 use lb_common::wire::Mac;
 
 use crate::frames::DIRECTOR_MAC;
-use crate::host::HostTables;
+use crate::host::{HostTables, hash_key};
 
 /// The interface that BPF_PROG_TEST_RUN pretends frames came in by: loopback.
 pub(crate) const INGRESS: u32 = 1;
@@ -41,7 +41,7 @@ pub(crate) fn server_mac(n: u8) -> [u8; 6] {
 pub(crate) fn last_octet(addr: IpAddr) -> u8 {
     match addr {
         IpAddr::V4(addr) => addr.octets()[3],
-        IpAddr::V6(_) => panic!("{addr} is not an address of this laboratory"),
+        IpAddr::V6(addr) => addr.octets()[15],
     }
 }
 
@@ -73,7 +73,23 @@ impl Lab {
         Self::new(None, protocol, servers)
     }
 
+    /// The same with any services.
+    pub(crate) fn with_services(services: Vec<DesiredService>) -> Self {
+        let mut lab = Self::bare(load_kernel());
+        lab.wanted = Desired { services };
+        lab.apply(&lab.wanted.clone());
+        lab.route_directly();
+        lab
+    }
+
     fn new(kernel: Option<Dataplane>, protocol: Protocol, servers: &[(u8, u32)]) -> Self {
+        let mut lab = Self::bare(kernel);
+        lab.set_servers(protocol, servers);
+        lab.route_directly();
+        lab
+    }
+
+    fn bare(kernel: Option<Dataplane>) -> Self {
         let mut lab = Self {
             host: HostTables::default(),
             host_plan: Plan::default(),
@@ -83,9 +99,30 @@ impl Lab {
         };
         lab.know_link(INGRESS, DIRECTOR_MAC);
         lab.know_link(OTHER, OTHER_MAC);
-        lab.set_servers(protocol, servers);
-        lab.route_directly();
         lab
+    }
+
+    /// Active and inactive connections of all servers, as both executors count them.
+    pub(crate) fn counted(&self) -> (u32, u32) {
+        let mut sum = (0, 0);
+        for (service, _) in self.host_plan.services() {
+            for (_, dest) in self.host_plan.servers(service) {
+                let (active, inactive) = self.host.counted(dest);
+                sum = (sum.0 + active, sum.1 + inactive);
+            }
+        }
+        if let Some(kernel) = &self.kernel {
+            let stats = kernel.stats().unwrap();
+            let servers = stats.services.iter().flat_map(|service| &service.servers);
+            let counts = servers.fold((0, 0), |(active, inactive), server| {
+                (
+                    active + server.conns.active,
+                    inactive + server.conns.inactive,
+                )
+            });
+            assert_eq!(counts, (sum.0.into(), sum.1.into()));
+        }
+        sum
     }
 
     pub(crate) fn route_directly(&mut self) {
@@ -138,6 +175,9 @@ impl Lab {
         self.now += Duration::from_secs(2);
         for op in self.host_plan.apply(wanted, self.now).unwrap() {
             self.host.perform(&op);
+        }
+        if self.host_plan.any_port() {
+            self.host.settings.flags |= SETTING_ANY_PORT;
         }
         if let Some(kernel) = &mut self.kernel {
             kernel.apply(wanted, self.now).unwrap();
@@ -241,6 +281,7 @@ fn xdp_code(verdict: Verdict) -> u32 {
 fn load_kernel() -> Option<Dataplane> {
     match Dataplane::load(&LoadOptions {
         max_conns: 4096,
+        hash_key: Some(hash_key()),
         ..LoadOptions::default()
     }) {
         Ok(kernel) => Some(kernel),

@@ -6,6 +6,10 @@ mod conns;
 mod frames;
 mod host;
 mod lab;
+mod nat;
+mod packets;
+mod services;
+mod tun;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

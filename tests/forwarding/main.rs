@@ -11,6 +11,7 @@ use xlvs_tests::experiment::ELECTION;
 use xlvs_tests::lab::INTERFACE;
 use xlvs_tests::outcome::Outcome;
 use xlvs_tests::site::{SERVERS, Site, VIP};
+use xlvs_tests::status::{RealServer, Status};
 use xlvs_tests::{client, wait};
 
 /// A site with d1 as the only director, MASTER, and all servers UP.
@@ -128,6 +129,62 @@ fn a_stopped_server_is_taken_out_and_returns() -> Outcome {
     assert!(
         site.answered()?[2] > before,
         "the returned server takes its share"
+    );
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn the_sorry_server_answers_while_quorum_is_lost_and_steps_back() -> Outcome {
+    let mut site = Site::raise("forwarding-sorry", [Software::Xlvs; 2])?;
+    let text = DirectorConfig::first(VIP, Speed::V3Tenth)
+        .with_real_servers(&SERVERS[..2])
+        .text()
+        .replace(
+            "    lb_kind DR\n",
+            &format!(
+                "    lb_kind DR\n    quorum 5\n    sorry_server {} 80\n",
+                SERVERS[2].0
+            ),
+        );
+    let in_state = |status: &Status, wanted: &str| {
+        let sorry = status.services.first().map(|service| &service.sorry_server);
+        sorry.is_some_and(|sorry| {
+            let fits =
+                |s: &RealServer| s.state == wanted && (wanted != "IN USE" || s.mac.is_some());
+            sorry.as_ref().is_some_and(fits)
+        })
+    };
+    site.directors[0].start(&text)?;
+    site.directors[0].await_address(VIP, ELECTION)?;
+    site.directors[0].await_status("quorum", ELECTION, |status| in_state(status, "STANDBY"))?;
+
+    // 3 of the 5 that are wanted stay up.
+    site.servers[1].stop_nginx();
+    site.directors[0].await_status("the sorry server in use", ELECTION, |status| {
+        in_state(status, "IN USE")
+    })?;
+    let before = site.servers[0].answered(SERVERS[0].0)?;
+    let report = client::ab(&site.client, VIP, 10, 100)?;
+    assert_eq!((report.complete, report.failed), (100, 0));
+    assert_eq!(
+        site.servers[0].answered(SERVERS[0].0)?,
+        before,
+        "rs1 is up, and gave way"
+    );
+    assert_eq!(client::curl(&site.client, VIP)?, "rs3");
+
+    site.servers[1].start_nginx()?;
+    site.directors[0].await_status("quorum again", ELECTION, |status| {
+        in_state(status, "STANDBY")
+    })?;
+    let before = site.servers[2].answered(SERVERS[2].0)?;
+    let report = client::ab(&site.client, VIP, 10, 100)?;
+    assert_eq!((report.complete, report.failed), (100, 0));
+    assert_eq!(
+        site.servers[2].answered(SERVERS[2].0)?,
+        before,
+        "it stepped back"
     );
     Ok(())
 }

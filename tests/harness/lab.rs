@@ -253,7 +253,8 @@ pub fn workspace() -> PathBuf {
     manifest.parent().unwrap_or(manifest).to_owned()
 }
 
-fn base_directory() -> PathBuf {
+/// Where laboratories keep their files, each in a directory named as its namespaces begin.
+pub fn base_directory() -> PathBuf {
     std::env::temp_dir().join("xlvs-lab")
 }
 
@@ -265,7 +266,7 @@ fn raise_file_limit() -> Result<()> {
 }
 
 /// Clears namespaces and directories of runs whose process is dead.
-fn clear_leftovers() -> Result<()> {
+pub fn clear_leftovers() -> Result<()> {
     for name in netns::reap_leftovers()? {
         eprintln!("laboratory: cleared {name}, left by a run that was killed");
     }

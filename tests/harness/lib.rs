@@ -19,9 +19,11 @@
 //! - [`director`]: xlvs or Debian's keepalived in that role. [`server`]: nginx. [`client`]: ab, curl.
 //! - [`observer`]: adverts and gratuitous ARPs with kernel timestamps. [`requester`]: steady load.
 //! - [`experiment`]: what suites, demo and benchmark measure alike.
+//! - [`bench`]: what the forwarding benchmarks ask and answer.
 //! - [`capture`]: what the wire carried, kept when a test fails. [`xdp`]: who has a program attached.
 //! - [`outcome`]: what a test returns.
 
+pub mod bench;
 pub mod capture;
 pub mod client;
 pub mod config;

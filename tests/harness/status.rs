@@ -58,6 +58,9 @@ pub struct Service {
     /// Its real servers in the order of the file.
     #[serde(default)]
     pub real_servers: Vec<RealServer>,
+    /// Its sorry server, `IN USE` or `STANDBY`.
+    #[serde(default)]
+    pub sorry_server: Option<RealServer>,
 }
 
 /// Estimated rates.

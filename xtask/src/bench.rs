@@ -14,7 +14,7 @@ use xlvs_tests::lab;
 use xlvs_tests::site::{self, Site};
 
 use crate::progress::Work;
-use crate::{bench_packet, build, run, setup};
+use crate::{bench_connections, bench_forward, bench_ipvs, bench_packet, build, run, setup};
 
 /// Options of the verb.
 #[derive(clap::Args)]
@@ -29,6 +29,12 @@ enum What {
     Failover(Failover),
     /// Nanoseconds a packet, beside a program that only swaps MAC addresses.
     Packet(bench_packet::Args),
+    /// The same through real interfaces, beside the kernel's routing and nftables.
+    Forward(bench_forward::Args),
+    /// New connections a second, cost of a packet and memory as the table grows.
+    Connections(bench_connections::Args),
+    /// Instructions a packet beside IPVS, on Debian's kernel in a virtual machine.
+    Ipvs(bench_ipvs::Args),
 }
 
 #[derive(clap::Args)]
@@ -104,6 +110,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let options = match &args.what {
         What::Failover(options) => options,
         What::Packet(options) => return bench_packet::main(options),
+        What::Forward(options) => return bench_forward::main(options),
+        What::Connections(options) => return bench_connections::main(options),
+        What::Ipvs(options) => return bench_ipvs::main(options),
     };
     if !run::is_prepared() {
         let ready = setup::ensure()?;

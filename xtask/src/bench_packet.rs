@@ -4,10 +4,15 @@
 //! In: a built packet program and the driver's. Out: a table with ratios, or JSON. The measuring
 //! itself is `tests/bench`; exit status 0 says that every row measured what it stands for.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
 
+use crate::bench_forward::cell;
+use crate::progress::Work;
+use crate::toolchain::Toolchain;
 use crate::{build_ebpf, run, setup};
 
 /// Options of the verb.
@@ -38,14 +43,15 @@ struct Report {
 #[derive(Deserialize, Serialize)]
 struct Row {
     name: String,
-    median_ns: f64,
-    min_ns: f64,
-    max_ns: f64,
+    waits_for: Option<String>,
+    median_ns: Option<f64>,
+    min_ns: Option<f64>,
+    max_ns: Option<f64>,
     rounds: usize,
     packets_per_round: u32,
     /// Median by the median of the MAC swap.
     #[serde(default)]
-    ratio: f64,
+    ratio: Option<f64>,
 }
 
 /// Row that all others are compared with.
@@ -54,21 +60,16 @@ const REFERENCE: &str = "MAC swap";
 /// The verb itself.
 pub(crate) fn main(args: &Args) -> Result<()> {
     let ready = setup::ensure()?;
-    build_ebpf::main(&ready.toolchain)?;
-    let object = build_ebpf::bench(&ready.toolchain)?;
-    run::show(run::cargo().args(BUILD))?;
-    let mut command = run::as_root(run::target_dir().join("release/examples/bench-packet"))?;
-    command
-        .arg(object)
-        .args([args.rounds.to_string(), args.packets.to_string()]);
-    let text = run::capture(&mut command)?;
+    let mut command = program(&ready.toolchain, "bench-packet")?;
+    command.args([args.rounds.to_string(), args.packets.to_string()]);
+    let text = watch(&mut command, "driving packets through the program")?;
     let mut report: Report = serde_json::from_str(&text).context("cannot read the report")?;
     let reference = report.rows.iter().find(|row| row.name == REFERENCE);
-    let Some(reference) = reference.map(|row| row.median_ns) else {
+    let Some(reference) = reference.and_then(|row| row.median_ns) else {
         bail!("the report has no row {REFERENCE}");
     };
     for row in &mut report.rows {
-        row.ratio = row.median_ns / reference;
+        row.ratio = row.median_ns.map(|ns| ns / reference);
     }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -78,26 +79,58 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-const BUILD: [&str; 6] = [
-    "build",
-    "--release",
-    "--package",
-    "xlvs-tests",
-    "--example",
-    "bench-packet",
-];
+/// The command that runs a measuring program as root, with the driver's object, all of it built.
+pub(crate) fn program(toolchain: &Toolchain, example: &str) -> Result<Command> {
+    build_ebpf::main(toolchain)?;
+    let object = build_ebpf::bench(toolchain, "xlvs-bench-xdp")?;
+    run::show(run::cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "xlvs-tests",
+        "--example",
+        example,
+    ]))?;
+    let built = run::target_dir().join("release/examples").join(example);
+    let mut command = run::as_root(built)?;
+    command.arg(object);
+    Ok(command)
+}
+
+/// Runs it, shows its progress, and returns the line of JSON that it prints.
+pub(crate) fn watch(command: &mut Command, what: &str) -> Result<String> {
+    let work = Work::begin(what);
+    let mut json = String::new();
+    run::stream(command, |line| {
+        if line.starts_with('{') {
+            line.clone_into(&mut json);
+        } else {
+            work.line(line);
+        }
+    })?;
+    work.done();
+    Ok(json)
+}
 
 fn print(report: &Report) {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["packet", "median ns", "min", "max", "× MAC swap"]);
+    table.set_header([
+        "packet",
+        "median ns",
+        "min",
+        "max",
+        "× MAC swap",
+        "waits for",
+    ]);
     for row in &report.rows {
         table.add_row([
             row.name.clone(),
-            format!("{:.1}", row.median_ns),
-            format!("{:.1}", row.min_ns),
-            format!("{:.1}", row.max_ns),
-            format!("{:.2}", row.ratio),
+            cell(row.median_ns, 1),
+            cell(row.min_ns, 1),
+            cell(row.max_ns, 1),
+            cell(row.ratio, 2),
+            row.waits_for.clone().unwrap_or_default(),
         ]);
     }
     for column in 1..5 {

@@ -70,10 +70,10 @@ pub(crate) fn main(toolchain: &Toolchain) -> Result<()> {
     Ok(())
 }
 
-/// Builds the benchmark's driver programs; returns the object.
-pub(crate) fn bench(toolchain: &Toolchain) -> Result<PathBuf> {
+/// Builds a benchmark's programs (`xlvs-bench-xdp`, `xlvs-generator-xdp`); returns the object.
+pub(crate) fn bench(toolchain: &Toolchain, bin: &str) -> Result<PathBuf> {
     let work = Work::begin("compiling the benchmark's BPF programs");
-    let built = compile(toolchain, "xlvs-bench-xdp", &work)?;
+    let built = compile(toolchain, bin, &work)?;
     work.done();
     Ok(built)
 }

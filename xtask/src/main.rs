@@ -6,6 +6,9 @@
 
 mod apt;
 mod bench;
+mod bench_connections;
+mod bench_forward;
+mod bench_ipvs;
 mod bench_packet;
 mod build;
 mod build_ebpf;

@@ -2,13 +2,11 @@
 //! `cargo xtask record-ipvs`: asks the real IPVS, on Debian's kernel in the virtual machine, which
 //! real servers it chooses, and keeps the answers for the replay in `tests/ipvs`.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, bail};
 
 use crate::progress::{Work, fact};
-use crate::vm::Guest;
-use crate::{apt, run};
+use crate::run;
+use crate::vm::{self, Guest};
 
 /// What the recorder needs in the guest.
 const MODULES: [&str; 10] = [
@@ -34,7 +32,11 @@ pub(crate) fn main() -> Result<()> {
         "ipvs-record",
     ]))?;
     let recorder = run::target_dir().join("debug/examples/ipvs-record");
-    let files = vec![recorder, program("ipvsadm")?, program("ip")?];
+    let files = vec![
+        recorder,
+        vm::program("ipvsadm", "ipvsadm")?,
+        vm::program("ip", "iproute2")?,
+    ];
     let modules = MODULES.map(str::to_owned);
     let work = Work::begin("recording IPVS's choices in the virtual machine");
     let mut record = String::new();
@@ -58,12 +60,4 @@ pub(crate) fn main() -> Result<()> {
     std::fs::write(&path, record).with_context(|| format!("cannot write {}", path.display()))?;
     fact(&format!("recorded in {}", path.display()));
     Ok(())
-}
-
-/// A program of this machine, or unpacked for this project alone.
-fn program(name: &str) -> Result<PathBuf> {
-    if run::find(name).is_none() {
-        apt::unpack(&[name])?;
-    }
-    run::find(name).with_context(|| format!("cannot find {name}"))
 }

@@ -15,7 +15,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::progress::Work;
-use crate::{apt, run};
+use crate::{apt, run, toolchain};
 use cpio::Archive;
 
 /// Options of the verb.
@@ -81,7 +81,12 @@ impl Guest<'_> {
         let console = directory.join("console");
         let _ = fs::remove_file(&status_file);
 
-        let mut command = Command::new(qemu);
+        let mut command = tool(&qemu);
+        if qemu.starts_with(apt::private_root()) {
+            for firmware in ["usr/share/qemu", "usr/share/seabios"] {
+                command.arg("-L").arg(apt::private_root().join(firmware));
+            }
+        }
         let processors: &[&str] = if self.icount {
             &[
                 "-accel",
@@ -110,12 +115,7 @@ impl Guest<'_> {
             .arg(&kernel.image)
             .arg("-initrd")
             .arg(&initramfs)
-            // Instructions of the mitigations, and of clearing pages that drivers reuse, would
-            // count as the data plane's own.
-            .args([
-                "-append",
-                "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable init_on_alloc=0",
-            ])
+            .args(["-append", &self.kernel_command_line()])
             .args(["-serial", &format!("file:{}", console.display())])
             .args(["-serial", "stdio"])
             .args(["-serial", &format!("file:{}", status_file.display())])
@@ -128,6 +128,20 @@ impl Guest<'_> {
                 console.display()
             )
         })
+    }
+
+    fn kernel_command_line(&self) -> String {
+        // Instructions of the mitigations, and of clearing pages that drivers reuse, would count as
+        // the data plane's own.
+        let mut line =
+            "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable init_on_alloc=0".to_owned();
+        if self.icount {
+            // QEMU counts each turn of a `rep movsb` as an instruction. Without the features
+            // rep_good, erms and fsrm the kernel copies and clears by words in a loop, which is
+            // nearer to what a processor does.
+            line.push_str(" clearcpuid=112,297,580");
+        }
+        line
     }
 
     /// busybox, the files with their libraries, modules, and an init that runs the script.
@@ -147,7 +161,13 @@ impl Guest<'_> {
         for file in self.files {
             archive.copy(&format!("guest/{}", file_name(file)), file)?;
             for library in libraries(file) {
-                archive.copy(library.trim_start_matches('/'), Path::new(&library))?;
+                // What was unpacked here is installed there.
+                let library = Path::new(&library);
+                let place = library
+                    .strip_prefix(apt::private_root())
+                    .or_else(|_| library.strip_prefix("/"))
+                    .unwrap_or(library);
+                archive.copy(&place.to_string_lossy(), library)?;
             }
         }
         archive.file("guest/.script", self.script.as_bytes());
@@ -220,15 +240,10 @@ impl Kernel {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        run::capture(
-            Command::new("depmod")
-                .arg("-b")
-                .arg(&self.root)
-                .arg(&self.version),
-        )?;
+        run::capture(kmod("depmod")?.arg("-b").arg(&self.root).arg(&self.version))?;
         let mut files: Vec<PathBuf> = Vec::new();
         for name in names {
-            let mut command = Command::new("modprobe");
+            let mut command = kmod("modprobe")?;
             command
                 .arg("-d")
                 .arg(&self.root)
@@ -245,6 +260,34 @@ impl Kernel {
         }
         Ok(files)
     }
+}
+
+/// A program for the guest: this machine's, or unpacked with its libraries for this project alone.
+pub(crate) fn program(name: &str, package: &str) -> Result<PathBuf> {
+    if run::find(name).is_none() {
+        let packages = apt::plan_or_update(&[package])?.new;
+        let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+        apt::unpack(&packages)?;
+    }
+    run::find(name).with_context(|| format!("apt brought no {name}"))
+}
+
+/// One of kmod's programs, which a container's image often lacks.
+fn kmod(program: &str) -> Result<Command> {
+    if run::find(program).is_none() {
+        apt::bring(&["kmod"])?;
+    }
+    let found = run::find(program).with_context(|| format!("apt brought no {program}"))?;
+    Ok(tool(&found))
+}
+
+/// A program that may have been unpacked for this project alone, with the libraries beside it.
+fn tool(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    if program.starts_with(apt::private_root()) {
+        toolchain::private_libraries(&apt::private_root(), &mut command);
+    }
+    command
 }
 
 fn qemu() -> Result<PathBuf> {
@@ -273,7 +316,11 @@ fn busybox() -> Result<PathBuf> {
 /// Absolute paths of the shared libraries and the loader of an executable; none for anything else.
 fn libraries(file: &Path) -> Vec<String> {
     // ldd fails for what is not dynamic.
-    let text = run::capture(Command::new("ldd").arg(file)).unwrap_or_default();
+    let mut ldd = Command::new("ldd");
+    if file.starts_with(apt::private_root()) {
+        toolchain::private_libraries(&apt::private_root(), &mut ldd);
+    }
+    let text = run::capture(ldd.arg(file)).unwrap_or_default();
     text.lines()
         .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
         .map(str::to_owned)

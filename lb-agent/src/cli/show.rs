@@ -2,13 +2,14 @@
 //! `xlvs status`: what a running agent does, for people (tables) or machines (`--json`).
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
-use crate::control::status::{Instance, Service, Status};
+use crate::control::status::{Instance, RealServer, Service, Status};
 use crate::control::{ControlArgs, Request, Response, client};
 
 #[derive(Args)]
@@ -128,20 +129,22 @@ fn instances(instances: &[Instance]) -> String {
     trimmed(&table)
 }
 
-/// Two masters are normal for the moment of a takeover; three silent intervals later they are not.
+/// Who else claims to be MASTER, and does not stop.
 fn split_brain(instance: &Instance, out: &mut String) {
-    if instance.state != "MASTER" {
-        return;
-    }
-    let lately = 3.0 * instance.advert_interval_seconds;
-    for rival in &instance.rivals {
-        if rival.heard_seconds_ago < lately && instance.since_seconds > lately {
-            let _ = writeln!(
-                out,
-                "{}: SPLIT BRAIN: {} (priority {}) claims to be MASTER, too",
-                instance.name, rival.address, rival.priority
-            );
-        }
+    for rival in instance.rivals.iter().filter(|rival| rival.split_brain) {
+        let refused = rival.refused.as_ref().map_or(String::new(), |counter| {
+            format!("; its adverts are refused: {counter}")
+        });
+        let _ = writeln!(
+            out,
+            "{}: SPLIT BRAIN: {} (priority {}) claims to be MASTER, too, for {:.0} s, last heard \
+             {:.1} s ago{refused}",
+            instance.name,
+            rival.address,
+            rival.priority,
+            rival.claims_seconds,
+            rival.heard_seconds_ago
+        );
     }
 }
 
@@ -166,29 +169,28 @@ fn tracks(instance: &Instance, out: &mut String) {
 }
 
 fn services(service: &Service) -> String {
-    let mut table = table(&[
-        "Real server",
-        "Forward",
-        "Weight",
-        "State",
-        "MAC",
-        "ActiveConn",
-        "InActConn",
-        "Conns",
-        "InPkts",
-        "InBytes",
-    ]);
-    for rs in &service.real_servers {
-        let failed = rs.checks.iter().find(|check| !check.up);
-        let state = match failed.and_then(|check| check.last.as_ref()) {
-            Some(last) => format!("{} ({last})", rs.state),
-            None => rs.state.clone(),
-        };
-        table.add_row([
-            format!("  {}:{}", rs.address, rs.port),
-            service.method.clone(),
+    let servers = || service.real_servers.iter().chain(&service.sorry_server);
+    let limited = servers().any(|rs| rs.upper_threshold > 0);
+    let mut header = vec!["Real server", "Forward", "Weight"];
+    if limited {
+        header.push("Limit");
+    }
+    // State and MAC stand between the columns of numbers.
+    let figures = header.len() + 2;
+    header.extend(["State", "MAC"]);
+    header.extend(["ActiveConn", "InActConn", "Conns", "InPkts", "InBytes"]);
+    let mut table = table(&header);
+    for rs in servers() {
+        let mut row = vec![
+            format!("  {}", SocketAddr::new(rs.address, rs.port)),
+            forward(rs),
             rs.effective_weight.to_string(),
-            state,
+        ];
+        if limited {
+            row.push(limit(rs));
+        }
+        row.extend([
+            state(rs),
             rs.mac.clone().unwrap_or_else(|| "unresolved".to_owned()),
             rs.active_conns.to_string(),
             rs.inactive_conns.to_string(),
@@ -196,21 +198,192 @@ fn services(service: &Service) -> String {
             rs.in_packets.to_string(),
             rs.in_bytes.to_string(),
         ]);
+        table.add_row(row);
     }
-    for column in [2, 5, 6, 7, 8, 9] {
+    for column in (2..figures - 2).chain(figures..figures + 5) {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     format!(
-        "{} {}:{} {}, {} connections, {} packets, {} bytes in\n{}\n",
-        service.protocol,
-        service.address,
-        service.port,
-        service.scheduler,
+        "{}, {} connections, {} packets, {} bytes in\n{}{}\n",
+        head(service),
         service.conns,
         service.in_packets,
         service.in_bytes,
+        quorum(service),
         trimmed(&table)
     )
+}
+
+/// As `ipvsadm` lists it: `TCP 192.0.2.1:80 mh (mh-port) persistent 600 mask 24 ops`.
+fn head(service: &Service) -> String {
+    let addr = SocketAddr::new(service.address, service.port);
+    let mut head = format!("{} {addr} {}", service.protocol, service.scheduler);
+    if !service.flags.is_empty() {
+        let _ = write!(head, " ({})", service.flags.join(","));
+    }
+    if let Some(persistence) = service.persistence {
+        let _ = write!(head, " persistent {}", persistence.timeout_seconds);
+        let width = if service.address.is_ipv4() { 32 } else { 128 };
+        if persistence.granularity < width {
+            let _ = write!(head, " mask {}", persistence.granularity);
+        }
+    }
+    if service.one_packet {
+        head.push_str(" ops");
+    }
+    if let Some(group) = &service.group {
+        let _ = write!(head, ", group {group}");
+    }
+    head
+}
+
+/// A line where quorum is more than one server, or lacks.
+fn quorum(service: &Service) -> String {
+    let quorum = service.quorum;
+    if quorum.holds && quorum.wanted == 1 {
+        return String::new();
+    }
+    let up = service.real_servers.iter().filter(|rs| rs.state == "UP");
+    let weight: u64 = up.map(|rs| u64::from(rs.weight)).sum();
+    let state = if quorum.holds { "there" } else { "LOST" };
+    let hysteresis = match quorum.hysteresis {
+        0 => String::new(),
+        hysteresis => format!(" (hysteresis {hysteresis})"),
+    };
+    format!(
+        "  quorum {state}: a weight of {weight} is up, {}{hysteresis} is wanted\n",
+        quorum.wanted
+    )
+}
+
+fn forward(rs: &RealServer) -> String {
+    match &rs.tunnel {
+        Some(tunnel) => format!("{} {tunnel}", rs.method),
+        None => rs.method.clone(),
+    }
+}
+
+/// Where it takes no new connection, and where it takes them again.
+fn limit(rs: &RealServer) -> String {
+    match (rs.lower_threshold, rs.upper_threshold) {
+        (_, 0) => "-".to_owned(),
+        (0, upper) => upper.to_string(),
+        (lower, upper) => format!("{lower}-{upper}"),
+    }
+}
+
+fn state(rs: &RealServer) -> String {
+    let failed = rs.checks.iter().find(|check| !check.up);
+    match (failed.and_then(|check| check.last.as_ref()), &*rs.state) {
+        (Some(last), state) => format!("{state} ({last})"),
+        (None, "IN USE" | "STANDBY") => format!("sorry server, {}", rs.state.to_lowercase()),
+        (None, state) => state.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::status::{Check, Persistence, Quorum};
+
+    fn real_server(address: &str, method: &str) -> RealServer {
+        let address: SocketAddr = address.parse().unwrap();
+        RealServer {
+            address: address.ip(),
+            port: address.port(),
+            method: method.to_owned(),
+            tunnel: None,
+            weight: 1,
+            effective_weight: 1,
+            upper_threshold: 0,
+            lower_threshold: 0,
+            state: "UP".to_owned(),
+            mac: Some("02:00:00:00:00:01".to_owned()),
+            checks: Vec::new(),
+            active_conns: 2,
+            inactive_conns: 3,
+            conns: 5,
+            in_packets: 50,
+            in_bytes: 5000,
+        }
+    }
+
+    fn service(address: &str, real_servers: Vec<RealServer>) -> Service {
+        let address: SocketAddr = address.parse().unwrap();
+        Service {
+            protocol: "TCP".to_owned(),
+            address: address.ip(),
+            port: address.port(),
+            scheduler: "wrr".to_owned(),
+            flags: Vec::new(),
+            persistence: None,
+            one_packet: false,
+            group: None,
+            quorum: Quorum {
+                holds: true,
+                wanted: 1,
+                hysteresis: 0,
+            },
+            conns: 5,
+            in_packets: 50,
+            in_bytes: 5000,
+            real_servers,
+            sorry_server: None,
+        }
+    }
+
+    #[test]
+    fn a_plain_service_is_a_line_and_a_table() {
+        let plain = service("192.0.2.1:80", vec![real_server("192.0.2.11:80", "DR")]);
+        expect_test::expect![[r#"
+            TCP 192.0.2.1:80 wrr, 5 connections, 50 packets, 5000 bytes in
+             Real server      Forward  Weight  State  MAC                ActiveConn  InActConn  Conns  InPkts  InBytes
+               192.0.2.11:80  DR            1  UP     02:00:00:00:00:01           2          3      5      50     5000
+        "#]].assert_eq(&services(&plain));
+    }
+
+    #[test]
+    fn a_service_with_everything_shows_everything() {
+        let mut down = real_server("[2001:db8::b]:53", "TUN");
+        down.tunnel = Some("gue port 6080 csum".to_owned());
+        down.state = "DOWN".to_owned();
+        down.effective_weight = 0;
+        down.mac = None;
+        (down.lower_threshold, down.upper_threshold) = (800, 1000);
+        down.checks.push(Check {
+            check: "TCP_CHECK to [2001:db8::b]:53".to_owned(),
+            up: false,
+            last: Some("connection refused".to_owned()),
+        });
+        let mut full = service(
+            "[2001:db8::1]:53",
+            vec![down, real_server("192.0.2.12:53", "NAT")],
+        );
+        full.scheduler = "mh".to_owned();
+        full.flags = vec!["mh-fallback".to_owned(), "mh-port".to_owned()];
+        full.persistence = Some(Persistence {
+            timeout_seconds: 600,
+            granularity: 64,
+        });
+        full.one_packet = true;
+        full.group = Some("dns".to_owned());
+        full.quorum = Quorum {
+            holds: false,
+            wanted: 2,
+            hysteresis: 1,
+        };
+        let mut sorry = real_server("192.0.2.99:53", "NAT");
+        sorry.state = "IN USE".to_owned();
+        full.sorry_server = Some(sorry);
+        expect_test::expect![[r#"
+            TCP [2001:db8::1]:53 mh (mh-fallback,mh-port) persistent 600 mask 64 ops, group dns, 5 connections, 50 packets, 5000 bytes in
+              quorum LOST: a weight of 1 is up, 2 (hysteresis 1) is wanted
+             Real server         Forward                 Weight     Limit  State                      MAC                ActiveConn  InActConn  Conns  InPkts  InBytes
+               [2001:db8::b]:53  TUN gue port 6080 csum       0  800-1000  DOWN (connection refused)  unresolved                  2          3      5      50     5000
+               192.0.2.12:53     NAT                          1         -  UP                         02:00:00:00:00:01           2          3      5      50     5000
+               192.0.2.99:53     NAT                          1         -  sorry server, in use       02:00:00:00:00:01           2          3      5      50     5000
+        "#]].assert_eq(&services(&full));
+    }
 }

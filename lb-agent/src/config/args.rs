@@ -5,7 +5,7 @@
 //! Invariant: a word that cannot be read gives `None` and exactly one diagnostic, and the setting
 //! keeps what it had, as in keepalived.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -150,6 +150,18 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// An address of either family.
+    pub(crate) fn ip(&mut self, index: usize) -> Option<Spanned<IpAddr>> {
+        let word = self.word(index)?;
+        match read_ip(word, self.info.name) {
+            Ok(address) => Some(Spanned::new(address, word.span)),
+            Err(diagnostic) => {
+                self.ctx.report(*diagnostic);
+                None
+            }
+        }
+    }
+
     /// `on|off|true|false|yes|no`; on when the word is missing.
     pub(crate) fn boolean(&mut self, index: usize) -> Option<Spanned<bool>> {
         let Some(word) = self.word(index) else {
@@ -239,6 +251,51 @@ impl<'a> Line<'a> {
             None => "; it is ignored".to_owned(),
         }
     }
+}
+
+/// An address, or what is the matter with it.
+pub(crate) fn read_ip(word: &Word, what: &str) -> Result<IpAddr, Box<Diagnostic>> {
+    word.text.parse().map_err(|_| {
+        Box::new(Diagnostic::warning(
+            Code::InvalidValue,
+            word.span,
+            format!(
+                "`{what}`: {} is not an IP address; it is ignored",
+                quoted(&word.text)
+            ),
+        ))
+    })
+}
+
+/// `ADDR [PORT]` behind the keyword of `item`; what cannot be read is reported.
+pub(crate) fn read_endpoint(
+    item: &Item,
+    ctx: &mut Context,
+) -> Option<Spanned<(IpAddr, Option<u16>)>> {
+    let (what, address) = (item.words.first()?, item.words.get(1)?);
+    let ip = match read_ip(address, &what.text) {
+        Ok(ip) => ip,
+        Err(diagnostic) => {
+            ctx.report(*diagnostic);
+            return None;
+        }
+    };
+    let Some(word) = item.words.get(2) else {
+        return Some(Spanned::new((ip, None), item.head()));
+    };
+    let Ok(port) = word.text.parse::<u16>() else {
+        ctx.report(Diagnostic::warning(
+            Code::InvalidValue,
+            word.span,
+            format!(
+                "`{}`: {} is not a port; it is ignored",
+                what.text,
+                quoted(&word.text)
+            ),
+        ));
+        return None;
+    };
+    Some(Spanned::new((ip, Some(port)), item.head()))
 }
 
 /// An IPv4 address, or what is the matter with it.

@@ -16,6 +16,8 @@ use super::walk::Context;
 pub(crate) enum Status {
     /// Does what keepalived does.
     Supported,
+    /// A word that keepalived does not know: it would warn and ignore the line.
+    Own,
     /// Does part of what keepalived does; its reader says when a line asks for the rest.
     Partly(&'static str),
     /// Accepted; there is nothing for it to do here. The sentence says why.
@@ -107,7 +109,8 @@ impl<T> Table<T> {
     }
 }
 
-const ANY: usize = usize::MAX;
+/// As many words as there are.
+pub(crate) const ANY: usize = usize::MAX;
 
 const fn info(name: &'static str, doc: &'static str, status: Status) -> Info {
     Info {

@@ -5,15 +5,19 @@
 //! thing that keepalived would ignore is not here.
 
 mod service;
+mod vrrp;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use serde::Serialize;
 
 pub use service::{
     ForwardMethod, GueChecksum, Persistence, Protocol, RealServer, Scheduler, SchedulerFlags,
-    ServiceId, TcpCheck, Tunnel, VirtualServer,
+    ServiceId, SorryServer, TcpCheck, Tunnel, VirtualServer,
+};
+pub use vrrp::{
+    Announcing, Auth, Checksum, Exchange, Family, Spacing, UnicastPeer, VirtualAddress,
 };
 
 /// A whole configuration file.
@@ -38,14 +42,35 @@ pub struct Global {
     pub router_id: Option<String>,
     /// `vrrp_mcast_group4`.
     pub vrrp_mcast_group4: Ipv4Addr,
+    /// `vrrp_mcast_group6`.
+    pub vrrp_mcast_group6: Ipv6Addr,
     /// `enable_script_security`: what runs as root must not be writable by others.
     pub script_security: bool,
-    /// `notify_fifo` and `vrrp_notify_fifo`: named pipes that are told of every change.
-    pub notify_fifos: Vec<String>,
+    /// `notify_fifo`, `vrrp_notify_fifo` and `lvs_notify_fifo`.
+    pub notify_fifos: Vec<NotifyFifo>,
+    /// `rs_init_notifies`: `notify_up` is run at the start, too.
+    pub rs_init_notifies: bool,
     /// `lvs_timeouts`.
     pub lvs_timeouts: Timeouts,
     /// What holds for all connections of the data plane.
     pub conns: ConnSettings,
+    /// `vrrp_startup_delay`: VRRP begins this long after the agent.
+    pub startup_delay: Duration,
+    /// `vrrp_delay_after_boot`: VRRP does not begin before the host has run so long.
+    pub delay_after_boot: Duration,
+    /// `vrrp_garp_interval` and `vrrp_gna_interval`, then each `garp_group`.
+    pub spacings: Vec<Spacing>,
+}
+
+/// A named pipe that is told of changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NotifyFifo {
+    /// Where it is.
+    pub path: String,
+    /// Told of instances and groups.
+    pub instances: bool,
+    /// Told of virtual servers and real servers.
+    pub services: bool,
 }
 
 /// `lvs_timeouts`: how long a silent connection is kept. Absent: the data plane's own time.
@@ -72,7 +97,8 @@ pub struct ConnSettings {
     pub expire_quiescent_template: bool,
     /// `sloppy_tcp`: any TCP packet opens a connection, not a SYN alone.
     pub sloppy_tcp: bool,
-    /// `xlvs_watchdog`: the packet program stops forwarding when the agent was silent for so long.
+    /// `xlvs_watchdog`: the packet program stops forwarding when the agent was silent for so long;
+    /// `director::DEFAULT_WATCHDOG` when absent.
     pub watchdog: Option<Duration>,
 }
 
@@ -98,10 +124,15 @@ impl Default for Global {
         Self {
             router_id: None,
             vrrp_mcast_group4: Ipv4Addr::new(224, 0, 0, 18),
+            vrrp_mcast_group6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12),
             script_security: false,
             notify_fifos: Vec::new(),
+            rs_init_notifies: false,
             lvs_timeouts: Timeouts::default(),
             conns: ConnSettings::default(),
+            startup_delay: Duration::ZERO,
+            delay_after_boot: Duration::ZERO,
+            spacings: Vec::new(),
         }
     }
 }
@@ -123,15 +154,6 @@ pub enum VrrpVersion {
     V2,
     /// RFC 9568 (5798).
     V3,
-}
-
-/// `authentication`, version 2 only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum Auth {
-    /// None (type 0).
-    None,
-    /// `auth_type PASS`: a plain password, cut to 8 bytes and padded with zeros (type 1).
-    Pass([u8; 8]),
 }
 
 /// `vrrp_instance NAME { … }`.
@@ -157,16 +179,23 @@ pub struct VrrpInstance {
     pub preempt_delay: Duration,
     /// `authentication`.
     pub auth: Auth,
+    /// What adverts go over: the family of the addresses in them.
+    pub family: Family,
     /// Multicast group of the adverts when `unicast_peers` is empty.
-    pub mcast_group: Ipv4Addr,
-    /// `unicast_src_ip` or `mcast_src_ip`; the interface's first address when absent.
-    pub source: Option<Ipv4Addr>,
+    pub mcast_group: IpAddr,
+    /// `unicast_src_ip` or `mcast_src_ip`; the interface's first address (with IPv6 its link-local
+    /// one) when absent.
+    pub source: Option<IpAddr>,
     /// `unicast_peer`: adverts go to these addresses instead of the group.
-    pub unicast_peers: Vec<Ipv4Addr>,
+    pub unicast_peers: Vec<UnicastPeer>,
     /// `virtual_ipaddress`, in the order of the file (which is the order on the wire).
     pub vips: Vec<VirtualAddress>,
     /// `virtual_ipaddress_excluded`: held as the others, but not in adverts.
     pub excluded: Vec<VirtualAddress>,
+    /// When the addresses are announced.
+    pub announcing: Announcing,
+    /// How adverts are exchanged.
+    pub exchange: Exchange,
     /// False with `dont_track_primary`: the state of the own interface does not matter.
     pub track_primary: bool,
     /// `track_interface` and `track_script`, in the order of the file.
@@ -267,23 +296,6 @@ pub struct RunAs {
     pub user: String,
     /// Group; the user's own when absent.
     pub group: Option<String>,
-}
-
-/// One line of `virtual_ipaddress`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct VirtualAddress {
-    /// The address.
-    pub addr: Ipv4Addr,
-    /// Prefix length, 32 when the line gives none.
-    pub prefix_len: u8,
-    /// `dev`; the instance's interface when absent.
-    pub dev: Option<String>,
-    /// `label`.
-    pub label: Option<String>,
-    /// `brd`, when given.
-    pub broadcast: Option<Ipv4Addr>,
-    /// `scope` as the kernel's number; 0 (global) by default.
-    pub scope: u8,
 }
 
 impl Config {

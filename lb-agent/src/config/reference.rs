@@ -14,7 +14,7 @@ pub fn keyword_reference() -> String {
         "# Keywords\n\n\
          Generated from the tables in `lb-agent/src/config/keywords`; do not edit.\n\
          To renew it: `UPDATE_EXPECT=1 cargo test -p lb-agent --lib config::`.\n\n\
-         Every keyword that keepalived 2.4.3 registers is here.\n\n\
+         Every keyword that keepalived 2.4.3 registers is here, and a few of xlvs's own.\n\n\
          - *yes*: does what keepalived does.\n\
          - *in part*: does what the note says; a line that asks for more is an error.\n\
          - *no effect*: accepted; there is nothing for it to do.\n\
@@ -51,6 +51,7 @@ fn status(info: &Info) -> String {
     use super::diag::Severity;
     match info.status {
         Status::Supported => "yes".to_owned(),
+        Status::Own => "yes, here only: keepalived warns and ignores the line".to_owned(),
         Status::Partly(what) => format!("in part: {what}"),
         Status::NoEffect(why) => format!("no effect: {why}"),
         Status::NotYet(feature) if feature.severity == Severity::Error => {

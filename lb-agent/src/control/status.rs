@@ -56,8 +56,8 @@ pub struct Instance {
     pub vips: Vec<String>,
     /// Figures by name.
     pub counters: BTreeMap<String, u64>,
-    /// Other routers that were heard as MASTER while this one was. One that was heard lately is a
-    /// split brain; an old entry is the trace of a takeover.
+    /// Other routers that were heard as MASTER while this one was; the trace of a takeover, or a
+    /// split brain.
     pub rivals: Vec<Rival>,
     /// What it tracks, in the order of the file.
     #[serde(default)]
@@ -93,6 +93,18 @@ pub struct Rival {
     pub priority: u8,
     /// Seconds since it was heard last.
     pub heard_seconds_ago: f64,
+    /// Seconds since its claim was heard first.
+    #[serde(default)]
+    pub claims_seconds: f64,
+    /// Its adverts since then.
+    #[serde(default)]
+    pub adverts: u64,
+    /// It did not step down when it heard us, and has not been silent since.
+    #[serde(default)]
+    pub split_brain: bool,
+    /// Why its adverts are refused: the name of their counter.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 /// The packet program.
@@ -118,16 +130,29 @@ pub struct Attached {
 /// One virtual server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Service {
-    /// `TCP` or `UDP`.
+    /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
     /// Virtual address.
     pub address: IpAddr,
-    /// Virtual port.
+    /// Virtual port; 0 for all ports.
     pub port: u16,
     /// Scheduler.
     pub scheduler: String,
-    /// Forwarding method.
-    pub method: String,
+    /// Flags of the scheduler: `mh-port`.
+    #[serde(default)]
+    pub flags: Vec<String>,
+    /// Its persistence.
+    #[serde(default)]
+    pub persistence: Option<Persistence>,
+    /// Each UDP packet is scheduled for itself.
+    #[serde(default)]
+    pub one_packet: bool,
+    /// The `virtual_server_group` that it comes from.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Whether enough weight is up.
+    #[serde(default)]
+    pub quorum: Quorum,
     /// Connections scheduled.
     pub conns: u64,
     /// Packets from clients.
@@ -145,6 +170,29 @@ pub struct Service {
     pub rates: Rates,
     /// Real servers in the order of the file.
     pub real_servers: Vec<RealServer>,
+    /// Its sorry server, `IN USE` or `STANDBY`.
+    #[serde(default)]
+    pub sorry_server: Option<RealServer>,
+}
+
+/// How long clients keep their real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Persistence {
+    /// After their last connection.
+    pub timeout_seconds: u64,
+    /// Prefix length of addresses that count as one client.
+    pub granularity: u8,
+}
+
+/// Quorum of a virtual server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quorum {
+    /// It is there.
+    pub holds: bool,
+    /// Weight that must be up.
+    pub wanted: u32,
+    /// Weight above and below it at which it is gained and lost.
+    pub hysteresis: u32,
 }
 
 /// One real server.
@@ -154,10 +202,21 @@ pub struct RealServer {
     pub address: IpAddr,
     /// Port.
     pub port: u16,
+    /// Forwarding method: `NAT`, `DR` or `TUN`.
+    pub method: String,
+    /// Type of the tunnel: `gue port 6080 csum`.
+    #[serde(default)]
+    pub tunnel: Option<String>,
     /// Configured weight.
     pub weight: u32,
-    /// Weight in effect: 0 for a server that is down.
+    /// Weight in effect: 0 for a server that is down, and while the sorry server is in use.
     pub effective_weight: u32,
+    /// Connections at which it takes no new one; 0 for no limit.
+    #[serde(default)]
+    pub upper_threshold: u32,
+    /// Connections below which it takes new ones again.
+    #[serde(default)]
+    pub lower_threshold: u32,
     /// `UP` or `DOWN`.
     pub state: String,
     /// MAC address that its frames go to, once known.

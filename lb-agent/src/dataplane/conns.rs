@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lb_common::abi::{
-    AddrWords, CONN_TICK_MASK, CONN_WORDS, Conn6Key, ConnKey, ConnMeta, FAMILY_IPV4, FAMILY_IPV6,
+    AddrWords, CONN_SLOTS, CONN_TICK_MASK, Conn6Key, ConnKey, ConnMeta, FAMILY_IPV4, FAMILY_IPV6,
     STATES,
 };
 use lb_common::hash::HashKey;
@@ -158,19 +158,21 @@ impl Conns {
 
     /// Lines of the IPv4 (0) or the IPv6 table (1).
     pub(super) fn lines(&self, table: usize) -> u32 {
-        let table = self.tables.get(table);
-        table.map_or(1, |table| (table.memory.len() / CONN_WORDS) as u32)
+        self.tables
+            .get(table)
+            .map_or(1, |table| table.lines() as u32)
     }
 
     /// The words of a line at this moment.
-    pub(super) fn line(&self, table: usize, line: u32) -> Option<[u64; CONN_WORDS]> {
-        let memory = &self.tables.get(table)?.memory;
-        let mut words = [0; CONN_WORDS];
-        for (index, word) in words.iter_mut().enumerate() {
-            let there = memory.word(line as usize * CONN_WORDS + index)?;
-            *word = there.load(Ordering::Acquire);
-        }
-        Some(words)
+    pub(super) fn line(&self, table: usize, line: u32) -> Option<Vec<u64>> {
+        let table = self.tables.get(table)?;
+        let words = table.stride * CONN_SLOTS;
+        let first = line as usize * words;
+        let word = |index| {
+            let word = table.memory.word(index)?;
+            Some(word.load(Ordering::Acquire))
+        };
+        (first..first + words).map(word).collect()
     }
 
     /// All connections and templates that are not past their time; the slots of those that are
@@ -186,8 +188,8 @@ impl Conns {
     /// Frees what is past its time in the next part of the tables.
     pub(super) fn expire(&mut self, view: &View) {
         let [v4, v6] = &self.tables;
-        let lines_v4 = v4.memory.len() / CONN_WORDS;
-        let all = lines_v4 + v6.memory.len() / CONN_WORDS;
+        let lines_v4 = v4.lines();
+        let all = lines_v4 + v6.lines();
         let end = (self.cursor + SLICE).min(all);
         let mut holding = std::mem::take(&mut self.holding);
         for line in self.cursor..end {
@@ -196,8 +198,7 @@ impl Conns {
             } else {
                 (v6, line - lines_v4)
             };
-            let slots = CONN_WORDS / table.stride;
-            for slot in line * slots..(line + 1) * slots {
+            for slot in line * CONN_SLOTS..(line + 1) * CONN_SLOTS {
                 if let Some(conn) = self.look(table, slot, view) {
                     holding.extend(held_by(view, &conn));
                 }
@@ -306,6 +307,10 @@ impl Conns {
 }
 
 impl Table {
+    fn lines(&self) -> usize {
+        self.memory.len() / self.stride / CONN_SLOTS
+    }
+
     /// Client, its port, the other port.
     fn key(&self, slot: usize) -> Option<(AddrWords, u16, u16)> {
         let word = |index: usize| {

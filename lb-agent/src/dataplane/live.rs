@@ -10,10 +10,11 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 
 use lb_common::abi::{
-    CONN_WORDS, Dest, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, Member, Service, ServiceKey,
-    Settings, Traffic, Tunnel, filter_bit,
+    Dest, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, Member, Service, ServiceKey, Settings,
+    Traffic, Tunnel, filter_bit,
 };
 use lb_common::hash::{HashKey, bucket};
+use lb_common::verdict::Verdict;
 use lb_common::wire::Mac;
 use lb_ebpf::family::{V4, V6};
 use lb_ebpf::frame::Frame;
@@ -61,7 +62,7 @@ pub(super) struct LiveTables<'a> {
     key: HashKey,
     now: u32,
     settings: Option<Settings>,
-    lines: [Rows<u32, [Cell<u64>; CONN_WORDS]>; 2],
+    lines: [Rows<u32, Vec<Cell<u64>>>; 2],
     links: Rows<u32, Link>,
     services: Rows<u32, Service>,
     members: Rows<u32, Member>,
@@ -107,11 +108,13 @@ impl<'a> LiveTables<'a> {
     fn line(&self, table: usize, half: u32) -> Option<LiveLine<'_>> {
         let index = bucket(half, self.conns.lines(table));
         let load = || {
-            self.conns
-                .line(table, index)
-                .map(|words| words.map(Cell::new))
+            let words = self.conns.line(table, index)?;
+            Some(words.into_iter().map(Cell::new).collect())
         };
-        self.lines.get(table)?.get(index, load).map(LiveLine)
+        self.lines
+            .get(table)?
+            .get(index, load)
+            .map(|line| LiveLine(line))
     }
 
     fn change_load(&self, dest: u32, change: impl FnOnce(&mut Load)) {
@@ -126,11 +129,11 @@ impl<'a> LiveTables<'a> {
 
 /// The copy of a line.
 #[derive(Clone, Copy)]
-pub(super) struct LiveLine<'t>(&'t [Cell<u64>; CONN_WORDS]);
+pub(super) struct LiveLine<'t>(&'t [Cell<u64>]);
 
 impl LiveLine<'_> {
     fn at(&self, index: usize) -> &Cell<u64> {
-        &self.0[index % CONN_WORDS]
+        &self.0[index % self.0.len()]
     }
 }
 
@@ -250,20 +253,11 @@ impl Tables for LiveTables<'_> {
         });
     }
 
-    fn hop(&self, hash: u32, with: impl FnOnce(&mut Hop)) {
-        with(&mut self.maps.hop(hash).unwrap_or_default());
+    fn hop(&self, hash: u32) -> Option<Hop> {
+        self.maps.hop(hash).ok()
     }
 
-    /// The loaded program asks the kernel; here the answer it remembers has to do.
-    fn route(
-        &self,
-        _ifindex: u32,
-        _family: u8,
-        _src: &[u32; 4],
-        _dst: &[u32; 4],
-    ) -> Option<(u32, Mac, Mac)> {
-        None
-    }
+    fn set_hop(&self, _hash: u32, _hop: &Hop) {}
 
     fn pick(&self, row: u32, client: u32, virt: u32, port: u16) -> u32 {
         let picked = lb_ebpf::schedule::pick(self, row, client, virt, port);
@@ -293,6 +287,23 @@ impl Tables for LiveTables<'_> {
 }
 
 impl Steps<Frame<'_>> for LiveTables<'_> {
+    /// The loaded program asks the kernel; here the answer it remembers has to do.
+    fn route(
+        &self,
+        _pkt: &Frame<'_>,
+        _family: u8,
+        _src: &[u32; 4],
+        _dst: &[u32; 4],
+    ) -> Option<(u32, Mac, Mac)> {
+        None
+    }
+
+    fn remember(&self, _pkt: &Frame<'_>, _ip_offset: usize, _family: u8, _now: u32) {}
+
+    fn reply(&self, pkt: &mut Frame<'_>, verdict: Verdict) -> Outcome {
+        lb_ebpf::reply(pkt, self, verdict)
+    }
+
     fn ipv6(&self, pkt: &mut Frame<'_>, ip_offset: usize) -> Outcome {
         lb_ebpf::ipv6(pkt, self, ip_offset)
     }

@@ -5,8 +5,7 @@ use aya::maps::{MapData, ProgramArray};
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{
-    ABI_LAYOUT, ABI_VERSION, CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, STEP_PROGRAMS, conn_lines,
-    conn6_lines, maps,
+    ABI_LAYOUT, ABI_VERSION, CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, STEP_PROGRAMS, conn_lines, maps,
 };
 
 use lb_common::hash::HashKey;
@@ -36,6 +35,9 @@ pub struct LoadOptions {
     pub max_conns: u32,
     /// Where maps and attachments are pinned so that they outlive the agent; nowhere without.
     pub pins: Option<Pins>,
+    /// Key of the hash that chooses a flow's lines; a random one when absent, which is what keeps
+    /// strangers from choosing them.
+    pub hash_key: Option<HashKey>,
 }
 
 impl Default for LoadOptions {
@@ -43,6 +45,7 @@ impl Default for LoadOptions {
         Self {
             max_conns: DEFAULT_CONNS,
             pins: None,
+            hash_key: None,
         }
     }
 }
@@ -70,13 +73,16 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
     // The program has no CO-RE relocations, so the kernel's BTF (tens of milliseconds to read) is
     // not needed.
     let max_conns = options.max_conns.min(MAX_CONNS);
-    let (lines, lines6) = (conn_lines(max_conns), conn6_lines(max_conns / CONN6_SHARE));
+    let (lines, lines6) = (conn_lines(max_conns), conn_lines(max_conns / CONN6_SHARE));
     let mut header = Header {
         version: ABI_VERSION,
         layout: ABI_LAYOUT,
         max_conns,
         tick_shift: clock.shift,
-        key: conns::random_key()?,
+        key: match options.hash_key {
+            Some(key) => key,
+            None => conns::random_key()?,
+        },
         number: fastrand::u64(..),
     };
     let pins = options.pins.clone().filter(|pins| match pins.prepare() {

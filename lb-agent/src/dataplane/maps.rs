@@ -38,7 +38,7 @@ pub(super) struct Maps {
     tunnels: Array<MapData, Abi<Tunnel>>,
     pub(super) loads: Loads,
     links: Array<MapData, Abi<Link>>,
-    hops: PerCpuArray<MapData, Abi<Hop>>,
+    hops: Array<MapData, Abi<Hop>>,
     verdicts: PerCpuArray<MapData, u64>,
     dest_traffic: PerCpuArray<MapData, Abi<Traffic>>,
 }
@@ -159,12 +159,9 @@ impl Maps {
         get(&self.links, names::LINKS, ifindex)
     }
 
-    /// The way to a client that some CPU remembers.
-    pub(super) fn hop(&self, hash: u32) -> Option<Hop> {
-        let rows = self.hops.get(&(hash % MAX_HOPS), 0).ok()?;
-        rows.iter()
-            .map(|Abi(hop)| *hop)
-            .find(|hop| hop.ifindex != 0)
+    /// The remembered way to clients with this hash.
+    pub(super) fn hop(&self, hash: u32) -> Result<Hop, DataplaneError> {
+        get(&self.hops, names::HOPS, hash % MAX_HOPS)
     }
 
     /// One verdict's counter, summed over CPUs.

@@ -29,7 +29,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use lb_common::abi::{ConnLine, STATE_TIMEOUT_BITS, Settings, maps as names};
+use lb_common::abi::{Conn6Line, ConnLine, STATE_TIMEOUT_BITS, Settings, maps as names};
 use lb_common::hash::HashKey;
 use lb_common::verdict::Fate;
 use lb_common::wire::Mac;
@@ -188,10 +188,9 @@ impl Dataplane {
             kept,
         } = load::load(options, clock)?;
         let maps = maps::Maps::open(&mut ebpf)?;
-        let line = size_of::<ConnLine>();
         let conns = conns::Conns::new(
-            maps::mapped(&mut ebpf, names::CONNS, line)?,
-            maps::mapped(&mut ebpf, names::CONNS6, line)?,
+            maps::mapped(&mut ebpf, names::CONNS, size_of::<ConnLine>())?,
+            maps::mapped(&mut ebpf, names::CONNS6, size_of::<Conn6Line>())?,
             maps.loads.clone(),
             clock,
         );

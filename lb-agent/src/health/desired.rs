@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::board::Snapshot;
+use super::quorum::Quorums;
 use crate::config::model::{
     ForwardMethod, Persistence, RealServer, Scheduler, SchedulerFlags, ServiceId, VirtualServer,
 };
@@ -85,10 +86,10 @@ impl DesiredServer {
 
 /// Folds configuration and health into what the data plane should hold.
 ///
-/// A failed server is left out, or has weight 0 with `inhibit_on_failure`. Of services, and of
-/// servers in a service, with the same identity the first counts. Each address of a group is a
-/// service.
-pub fn desired(virtual_servers: &[VirtualServer], health: &Snapshot) -> Desired {
+/// A failed server is left out, or has weight 0 with `inhibit_on_failure`. While quorum is lost a
+/// sorry server takes the place of all others. Of services, and of servers in a service, with the
+/// same identity the first counts. Each address of a group is a service.
+pub fn desired(virtual_servers: &[VirtualServer], health: &Snapshot, quorums: &Quorums) -> Desired {
     let mut seen = BTreeSet::new();
     Desired {
         services: virtual_servers
@@ -99,30 +100,60 @@ pub fn desired(virtual_servers: &[VirtualServer], health: &Snapshot) -> Desired 
                 id,
                 scheduler: vs.scheduler,
                 flags: vs.flags,
-                persistence: vs.persistence,
+                persistence: vs.persistence.map(|persistence| of_family(persistence, id)),
                 one_packet: vs.one_packet,
-                servers: servers_of(vs, id, health),
+                servers: servers_of(vs, id, health, quorums),
             })
             .collect(),
     }
 }
 
+/// A group of both families has one granularity, which may be longer than an IPv4 address.
+fn of_family(persistence: Persistence, id: ServiceId) -> Persistence {
+    let width = if id.addr.is_ipv4() { 32 } else { 128 };
+    Persistence {
+        granularity: persistence.granularity.min(width),
+        ..persistence
+    }
+}
+
 /// The servers of one of the services of `vs`, which share their health.
-fn servers_of(vs: &VirtualServer, id: ServiceId, health: &Snapshot) -> Vec<DesiredServer> {
+fn servers_of(
+    vs: &VirtualServer,
+    id: ServiceId,
+    health: &Snapshot,
+    quorums: &Quorums,
+) -> Vec<DesiredServer> {
+    let sorry = vs.sorry_server.as_ref();
+    let needed = sorry.is_some() && !quorums.holds(vs.id);
     let mut seen = BTreeSet::new();
-    vs.real_servers
-        .iter()
-        .filter(|rs| seen.insert(rs.addr_for(id)))
-        .filter_map(|rs| {
-            effective_weight(rs, health.is_up(vs.id, rs.addr)).map(|weight| DesiredServer {
+    let mut servers = Vec::new();
+    for rs in &vs.real_servers {
+        if !seen.insert(rs.addr_for(id)) {
+            continue;
+        }
+        // KEEPALIVED: gives way to the sorry server as if it had failed.
+        let up = health.is_up(vs.id, rs.addr) && !needed;
+        if let Some(weight) = effective_weight(rs, up) {
+            servers.push(DesiredServer {
                 addr: rs.addr_for(id),
                 method: rs.method,
                 weight,
                 upper_threshold: rs.upper_threshold,
                 lower_threshold: rs.lower_threshold,
-            })
-        })
-        .collect()
+            });
+        }
+    }
+    if let Some(sorry) = sorry.filter(|sorry| needed || sorry.inhibit) {
+        let addr = sorry.method.target(sorry.addr, id);
+        let server = DesiredServer::new(addr, sorry.method, u32::from(needed));
+        match servers.iter_mut().find(|server| server.addr == addr) {
+            Some(twin) if needed => *twin = server,
+            Some(_) => {}
+            None => servers.push(server),
+        }
+    }
+    servers
 }
 
 /// The weight in effect, or None if the server is to be left out.
@@ -139,6 +170,7 @@ mod tests {
     use super::super::board::{ServerHealth, ServerKey};
     use super::super::fixture::{real_server, server, service, virtual_server};
     use super::*;
+    use crate::config::model::{SorryServer, Tunnel};
     use proptest::prelude::*;
 
     /// Health of the servers 1, 2, … of service `n`.
@@ -161,7 +193,7 @@ mod tests {
     #[test]
     fn failed_server_is_left_out_and_the_order_of_the_file_stays() {
         let vs = virtual_server(1, [3, 1, 2].map(|n| real_server(server(n))).to_vec());
-        let desired = desired(&[vs], &health(1, &[false, true, true]));
+        let desired = desired(&[vs], &health(1, &[false, true, true]), &Quorums::default());
         let addrs: Vec<_> = desired.services[0].servers.iter().map(|s| s.addr).collect();
         assert_eq!(addrs, [server(3), server(2)]);
     }
@@ -171,14 +203,15 @@ mod tests {
         let mut rs = real_server(server(1));
         (rs.weight, rs.inhibit_on_failure) = (7, true);
         let vs = [virtual_server(1, vec![rs])];
-        let weight = |up| desired(&vs, &health(1, &[up])).services[0].servers[0].weight;
+        let weight =
+            |up| desired(&vs, &health(1, &[up]), &Quorums::default()).services[0].servers[0].weight;
         assert_eq!((weight(true), weight(false)), (7, 0));
     }
 
     #[test]
     fn service_without_a_server_that_is_up_stays_a_service() {
         let vs = [virtual_server(1, vec![real_server(server(1))])];
-        let desired = desired(&vs, &health(1, &[false]));
+        let desired = desired(&vs, &health(1, &[false]), &Quorums::default());
         assert_eq!(desired.services.len(), 1);
         assert_eq!(desired.services[0].servers, []);
     }
@@ -188,9 +221,72 @@ mod tests {
         let mut twin = real_server(server(1));
         twin.weight = 9;
         let vs = [virtual_server(1, vec![real_server(server(1)), twin])];
-        let desired = desired(&vs, &Snapshot::default());
+        let desired = desired(&vs, &Snapshot::default(), &Quorums::default());
         assert_eq!(desired.services[0].servers.len(), 1);
         assert_eq!(desired.services[0].servers[0].weight, 1);
+    }
+
+    #[test]
+    fn sorry_server_takes_the_place_of_all_while_quorum_is_lost() {
+        let mut inhibited = real_server(server(2));
+        inhibited.inhibit_on_failure = true;
+        let mut vs = virtual_server(1, vec![real_server(server(1)), inhibited]);
+        vs.quorum = 2;
+        let mut look = |sorry_inhibit, states: &[bool]| {
+            vs.sorry_server = Some(SorryServer {
+                addr: server(9),
+                method: ForwardMethod::Tun(Tunnel::Ipip),
+                inhibit: sorry_inhibit,
+            });
+            let vs = std::slice::from_ref(&vs);
+            let health = health(1, states);
+            let mut quorums = Quorums::default();
+            quorums.configure(vs, &health, false);
+            let servers = desired(vs, &health, &quorums).services.remove(0).servers;
+            servers
+                .into_iter()
+                .map(|s| (s.addr, s.weight, s.method == ForwardMethod::Dr))
+                .collect::<Vec<_>>()
+        };
+        let both = [(server(1), 1, true), (server(2), 1, true)];
+        assert_eq!(look(false, &[true, true]), both);
+        let sorry = (server(9), 1, false);
+        let kept = (server(2), 0, true);
+        assert_eq!(look(false, &[false, true]), [kept, sorry]);
+        assert_eq!(look(false, &[true, false]), [kept, sorry]);
+        let asleep = (server(9), 0, false);
+        assert_eq!(look(true, &[true, true]), [both[0], both[1], asleep]);
+        assert_eq!(look(true, &[true, false]), [kept, sorry]);
+    }
+
+    #[test]
+    fn each_address_of_a_group_is_a_service_with_the_health_of_the_first() {
+        let mut vs = virtual_server(1, vec![real_server(server(1)), real_server(server(2))]);
+        let other = ServiceId {
+            port: 443,
+            ..service(2)
+        };
+        let six = ServiceId {
+            addr: "2001:db8::1".parse().unwrap(),
+            ..service(1)
+        };
+        vs.also = vec![other, six];
+        vs.real_servers[1].method = ForwardMethod::Nat;
+        vs.persistence = Some(Persistence {
+            timeout: std::time::Duration::from_secs(9),
+            granularity: 128,
+        });
+        let all = desired(&[vs], &health(1, &[true, true]), &Quorums::default()).services;
+        let ids: Vec<_> = all.iter().map(|s| s.id).collect();
+        assert_eq!(ids, [service(1), other, six]);
+        let ports: Vec<_> = all[1].servers.iter().map(|s| s.addr.port()).collect();
+        assert_eq!(
+            ports,
+            [443, 80],
+            "DR takes the service's port, NAT has its own"
+        );
+        let bits = |n: usize| all[n].persistence.unwrap().granularity;
+        assert_eq!((bits(0), bits(2)), (32, 128));
     }
 
     proptest! {
@@ -205,8 +301,8 @@ mod tests {
             });
             let vs = [virtual_server(1, real_servers.collect())];
             let states: Vec<bool> = servers.iter().map(|s| s.2).collect();
-            let result = desired(&vs, &health(1, &states));
-            prop_assert_eq!(&result, &desired(&vs, &health(1, &states)));
+            let result = desired(&vs, &health(1, &states), &Quorums::default());
+            prop_assert_eq!(&result, &desired(&vs, &health(1, &states), &Quorums::default()));
 
             let mut rest = result.services[0].servers.iter();
             for (n, (weight, inhibit, up)) in (1u8..).zip(servers) {

@@ -34,6 +34,8 @@ pub(crate) fn real_server(addr: SocketAddr) -> RealServer {
         lower_threshold: 0,
         inhibit_on_failure: false,
         checks: vec![check(addr)],
+        notify_up: None,
+        notify_down: None,
     }
 }
 
@@ -49,11 +51,18 @@ pub(crate) fn virtual_server(n: u8, real_servers: Vec<RealServer>) -> VirtualSer
     VirtualServer {
         id: service(n),
         also: Vec::new(),
+        group: None,
         scheduler: Scheduler::Rr,
         flags: SchedulerFlags::default(),
         persistence: None,
         one_packet: false,
         real_servers,
+        quorum: 1,
+        hysteresis: 0,
+        quorum_up: None,
+        quorum_down: None,
+        omega: false,
+        sorry_server: None,
     }
 }
 

@@ -5,7 +5,7 @@
 //!   config ──▶ runner ──▶ checker (tcp, …) ──▶ Outcome ──▶ dampen ──▶ board ──▶ RealServerEvent
 //!                 ▲           one task per check             pure       │            (mpsc)
 //!                 └──────────── pause until the next probe ◀────────────┤
-//!                                                                       └──▶ Snapshot ──▶ desired
+//!                                                                       └──▶ Snapshot ──▶ quorum ──▶ desired
 //! ```
 //!
 //! Comes in: the `virtual_server` blocks of the configuration. Goes out: an event for each real
@@ -15,9 +15,7 @@
 //! Invariant: a real server is up exactly when all its checks are up; one without checks is always
 //! up. Called by the agent's select loop.
 //!
-//! Where later parts go: another kind of check is an arm of [`checker::Checker`]; quorum, its
-//! hysteresis and the sorry server stand between [`Snapshot`] and [`desired()`], as one more pure
-//! step (they look at the weights of the servers that are up, and replace a service's list).
+//! Where later parts go: another kind of check is an arm of [`checker::Checker`].
 
 pub mod board;
 pub mod checker;
@@ -25,9 +23,11 @@ pub mod dampen;
 pub mod desired;
 #[cfg(test)]
 mod fixture;
+pub mod quorum;
 pub mod runner;
 pub mod tcp;
 
 pub use board::{CheckHealth, RealServerEvent, ServerHealth, ServerKey, Snapshot};
 pub use desired::{Desired, DesiredServer, DesiredService, desired};
+pub use quorum::{Quorums, ServiceNotice, Subject};
 pub use runner::Runner;

@@ -214,7 +214,7 @@ mod tests {
     use super::*;
     use crate::health::fixture::check;
     use std::io::Read;
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 
     fn listener() -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -233,6 +233,31 @@ mod tests {
         let (listener, addr) = listener();
         drop(listener);
         assert_eq!(probe(&check(addr)).await, TcpOutcome::Refused);
+    }
+
+    #[tokio::test]
+    async fn ipv6_server_is_probed_from_the_source_that_is_asked_for() {
+        let listener = match TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) {
+            Ok(listener) => listener,
+            Err(cause) => {
+                println!("skipped: no IPv6 loopback address ({cause})");
+                return;
+            }
+        };
+        let addr = listener.local_addr().unwrap();
+        let mut bound = check(addr);
+        bound.source = Some(SocketAddr::from((Ipv6Addr::LOCALHOST, 0)));
+        assert_eq!(probe(&bound).await, TcpOutcome::Connected);
+        let (_, from) = listener.accept().unwrap();
+        assert_eq!(from.ip(), Ipv6Addr::LOCALHOST);
+        drop(listener);
+        assert_eq!(probe(&bound).await, TcpOutcome::Refused);
+        bound.source = Some("[2001:db8::7]:0".parse().unwrap());
+        let outcome = probe(&bound).await;
+        assert!(matches!(
+            outcome,
+            TcpOutcome::NotMade(ProbeError::Bind { .. })
+        ));
     }
 
     #[tokio::test]

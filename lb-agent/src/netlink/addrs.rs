@@ -5,14 +5,14 @@
 //! Called by the VRRP host. Invariant: what is added carries keepalived's protocol number, so
 //! that any later run (ours or keepalived's) can tell a virtual address from one of the host's.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
+use rtnetlink::Handle;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{
-    AddressAttribute, AddressMessage, AddressProtocol, AddressScope,
+    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
-use rtnetlink::{AddressMessageBuilder, Handle};
 
 use crate::config::model::VirtualAddress;
 
@@ -29,7 +29,7 @@ pub enum AddressError {
     #[error("cannot add address {addr} to interface {ifindex}: {cause}")]
     Add {
         /// Address.
-        addr: Ipv4Addr,
+        addr: IpAddr,
         /// Interface index.
         ifindex: u32,
         /// The kernel's answer.
@@ -39,7 +39,7 @@ pub enum AddressError {
     #[error("cannot remove address {addr} from interface {ifindex}: {cause}")]
     Remove {
         /// Address.
-        addr: Ipv4Addr,
+        addr: IpAddr,
         /// Interface index.
         ifindex: u32,
         /// The kernel's answer.
@@ -55,22 +55,22 @@ pub enum AddressError {
     },
 }
 
-/// An IPv4 address that an interface has.
+/// An address that an interface has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldAddress {
     /// Address.
-    pub addr: Ipv4Addr,
+    pub addr: IpAddr,
     /// Prefix length.
     pub prefix_len: u8,
+    /// IPv6: the check for duplicates is not over (or found one), so it cannot be used yet.
+    pub tentative: bool,
     /// Carries [`ADDRESS_PROTOCOL`]: put there by this agent or keepalived.
     pub virtual_address: bool,
 }
 
 /// Adds `vip` to the interface. An address that is there already is fine (and is left as it is).
 pub async fn add(handle: &Handle, ifindex: u32, vip: &VirtualAddress) -> Result<(), AddressError> {
-    let mut request = handle
-        .address()
-        .add(ifindex, IpAddr::V4(vip.addr), vip.prefix_len);
+    let mut request = handle.address().add(ifindex, vip.addr, vip.prefix_len);
     *request.message_mut() = message(ifindex, vip);
     match request.execute().await {
         Err(cause) if !is(&cause, nix::Error::EEXIST) => Err(AddressError::Add {
@@ -91,10 +91,11 @@ pub async fn remove(
 ) -> Result<(), AddressError> {
     // The kernel matches a label too when one is given; an address left by an older configuration
     // may have another, so only address and prefix are named.
-    let message = AddressMessageBuilder::<Ipv4Addr>::new()
-        .index(ifindex)
-        .address(vip.addr, vip.prefix_len)
-        .build();
+    let mut message = AddressMessage::default();
+    message.header.family = family(vip.addr);
+    message.header.index = ifindex;
+    message.header.prefix_len = vip.prefix_len;
+    message.attributes = ends(vip);
     match handle.address().del(message).execute().await {
         Err(cause) if !is(&cause, nix::Error::EADDRNOTAVAIL) && !is(&cause, nix::Error::ENODEV) => {
             Err(AddressError::Remove {
@@ -107,7 +108,7 @@ pub async fn remove(
     }
 }
 
-/// The IPv4 addresses of the interface, in the kernel's order.
+/// The addresses of the interface, in the kernel's order.
 pub async fn list(handle: &Handle, ifindex: u32) -> Result<Vec<HeldAddress>, AddressError> {
     let mut messages = handle
         .address()
@@ -129,35 +130,77 @@ pub async fn list(handle: &Handle, ifindex: u32) -> Result<Vec<HeldAddress>, Add
 
 fn message(ifindex: u32, vip: &VirtualAddress) -> AddressMessage {
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
+    message.header.family = family(vip.addr);
     message.header.index = ifindex;
     message.header.prefix_len = vip.prefix_len;
     message.header.scope = AddressScope::from(vip.scope);
-    let addr = IpAddr::V4(vip.addr);
-    message.attributes = vec![
-        AddressAttribute::Local(addr),
-        AddressAttribute::Address(addr),
-        AddressAttribute::Protocol(AddressProtocol::Other(ADDRESS_PROTOCOL)),
-    ];
+    message.attributes = ends(vip);
+    let protocol = AddressProtocol::Other(ADDRESS_PROTOCOL);
+    message
+        .attributes
+        .push(AddressAttribute::Protocol(protocol));
     message
         .attributes
         .extend(vip.broadcast.map(AddressAttribute::Broadcast));
     message
         .attributes
         .extend(vip.label.clone().map(AddressAttribute::Label));
+    if vip.flags != 0 {
+        let flags = AddressFlags::from_bits_retain(vip.flags);
+        message.attributes.push(AddressAttribute::Flags(flags));
+    }
+    if vip.deprecated {
+        let mut life = CacheInfo::default();
+        (life.ifa_preferred, life.ifa_valid) = (0, u32::MAX);
+        message.attributes.push(AddressAttribute::CacheInfo(life));
+    }
     message
 }
 
+fn family(addr: IpAddr) -> AddressFamily {
+    if addr.is_ipv6() {
+        AddressFamily::Inet6
+    } else {
+        AddressFamily::Inet
+    }
+}
+
+/// IFA_LOCAL is the interface's own end; IFA_ADDRESS is the peer's on a point-to-point link.
+fn ends(vip: &VirtualAddress) -> Vec<AddressAttribute> {
+    let other = vip.peer.unwrap_or(vip.addr);
+    vec![
+        AddressAttribute::Local(vip.addr),
+        AddressAttribute::Address(other),
+    ]
+}
+
 fn held_address(message: &AddressMessage) -> Option<HeldAddress> {
-    // IFA_LOCAL is the interface's own end; IFA_ADDRESS is the peer's on a point-to-point link.
-    let local = message.attributes.iter().find_map(|a| match a {
-        AddressAttribute::Local(IpAddr::V4(addr)) => Some(*addr),
+    let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| {
+        message.attributes.iter().find_map(wanted)
+    };
+    let local = find(|a| match a {
+        AddressAttribute::Local(addr) => Some(*addr),
         _ => None,
+    });
+    // Over IPv6 there is IFA_LOCAL on a point-to-point link only.
+    let addr = local.or_else(|| {
+        find(|a| match a {
+            AddressAttribute::Address(addr) => Some(*addr),
+            _ => None,
+        })
     })?;
     let protocol = AddressAttribute::Protocol(AddressProtocol::Other(ADDRESS_PROTOCOL));
+    let unusable = AddressFlags::Tentative | AddressFlags::Dadfailed;
+    let tentative = message.attributes.iter().any(|a| match a {
+        AddressAttribute::Flags(flags) => {
+            flags.intersects(unusable) && !flags.contains(AddressFlags::Optimistic)
+        }
+        _ => false,
+    });
     Some(HeldAddress {
-        addr: local,
+        addr,
         prefix_len: message.header.prefix_len,
+        tentative,
         virtual_address: message.attributes.contains(&protocol),
     })
 }
@@ -171,6 +214,8 @@ fn is(error: &rtnetlink::Error, errno: nix::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use nix::sched::{CloneFlags, unshare};
 
     use super::*;
@@ -207,12 +252,11 @@ mod tests {
 
     fn vip() -> VirtualAddress {
         VirtualAddress {
-            addr: Ipv4Addr::new(192, 0, 2, 100),
             prefix_len: 24,
-            dev: None,
             label: Some("lo:vip".to_owned()),
             broadcast: Some(Ipv4Addr::new(192, 0, 2, 255)),
             scope: 253,
+            ..VirtualAddress::plain("192.0.2.100".parse().unwrap())
         }
     }
 
@@ -230,6 +274,7 @@ mod tests {
             let expected = HeldAddress {
                 addr: vip().addr,
                 prefix_len: 24,
+                tentative: false,
                 virtual_address: true,
             };
             assert_eq!(held, [expected]);
@@ -239,6 +284,33 @@ mod tests {
             assert_eq!(list(&handle, 1).await.unwrap(), []);
             remove(&handle, 999, &vip()).await.unwrap();
             assert!(add(&handle, 999, &vip()).await.is_err());
+        });
+    }
+
+    #[test]
+    fn an_ipv6_address_is_used_at_once_and_not_chosen_as_source() {
+        in_new_namespace(async |handle| {
+            let vip = VirtualAddress {
+                flags: VirtualAddress::NO_DAD | 0x200,
+                ..VirtualAddress::plain("2001:db8::9".parse().unwrap())
+            };
+            for _ in 0..2 {
+                add(&handle, 1, &vip).await.unwrap();
+            }
+            let output = std::process::Command::new("ip")
+                .args(["-oneline", "-6", "address", "show", "dev", "lo"])
+                .output()
+                .unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            for part in ["2001:db8::9/128", "deprecated", "nodad", "noprefixroute"] {
+                assert!(text.contains(part), "{part} is not in {text}");
+            }
+            let held = list(&handle, 1).await.unwrap();
+            assert_eq!((held[0].addr, held[0].tentative), (vip.addr, false));
+            for _ in 0..2 {
+                remove(&handle, 1, &vip).await.unwrap();
+            }
+            assert_eq!(list(&handle, 1).await.unwrap(), []);
         });
     }
 

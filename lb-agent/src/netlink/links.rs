@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Interfaces by name: index, link address, whether they carry traffic, first IPv4 address.
+//! Interfaces by name: index, link address, whether they carry traffic, first addresses.
 //!
 //! In: a name and an rtnetlink handle. Out: a [`Link`], true at the moment of asking. Called by
 //! the VRRP driver and whoever resolves a configured name. Invariant: a name that does not exist
 //! is answered with the names that do.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::TryStreamExt;
 use rtnetlink::Handle;
@@ -26,6 +26,10 @@ pub struct Link {
     pub up: bool,
     /// Its first IPv4 address that is not one of our virtual addresses.
     pub address: Option<Ipv4Addr>,
+    /// Its first IPv6 link-local address that is not one of ours and can be used.
+    pub link_local: Option<Ipv6Addr>,
+    /// Its first other IPv6 address that is not one of ours and can be used.
+    pub address6: Option<Ipv6Addr>,
 }
 
 /// Why an interface could not be described.
@@ -71,11 +75,19 @@ pub async fn find(handle: &Handle, name: &str) -> Result<Link, LinkError> {
         return Err(LinkError::NotFound { name, have });
     };
     let ifindex = message.header.index;
-    let address = addrs::list(handle, ifindex)
-        .await?
-        .into_iter()
-        .find(|held| !held.virtual_address)
-        .map(|held| held.addr);
+    let held = addrs::list(handle, ifindex).await?;
+    let own = || {
+        let own = held
+            .iter()
+            .filter(|held| !held.virtual_address && !held.tentative);
+        own.map(|held| held.addr)
+    };
+    let v6 = |link_local: bool| {
+        own().find_map(|addr| match addr {
+            IpAddr::V6(addr) if addr.is_unicast_link_local() == link_local => Some(addr),
+            _ => None,
+        })
+    };
     Ok(Link {
         name: name.to_owned(),
         ifindex,
@@ -84,7 +96,12 @@ pub async fn find(handle: &Handle, name: &str) -> Result<Link, LinkError> {
             .header
             .flags
             .contains(LinkFlags::Up | LinkFlags::Running),
-        address,
+        address: own().find_map(|addr| match addr {
+            IpAddr::V4(addr) => Some(addr),
+            IpAddr::V6(_) => None,
+        }),
+        link_local: v6(true),
+        address6: v6(false),
     })
 }
 

@@ -8,6 +8,7 @@
 //!
 //! - `queue`: starts the programs of one instance, one after the other.
 //! - `fifo`: a named pipe.
+//! - `service`: virtual servers and real servers.
 
 #![warn(
     clippy::unwrap_used,
@@ -18,6 +19,7 @@
 
 mod fifo;
 mod queue;
+mod service;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,10 +28,12 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
 use crate::config::model::{Config, Notify, Program};
+use crate::health::ServiceNotice;
 use crate::track::program::{self, Runnable};
 use crate::vrrp::event::{Notice, Scope, Told};
 use fifo::Fifo;
 use queue::{Job, Queue};
+use service::Services;
 
 /// How long a program may hold up the next one of its instance. It is not killed: keepalived does
 /// not kill them either.
@@ -44,7 +48,16 @@ type Key = (Scope, String);
 pub struct Notifier {
     programs: BTreeMap<Key, Programs>,
     queues: BTreeMap<Key, Queue>,
-    fifos: Vec<Fifo>,
+    fifos: Vec<Pipe>,
+    services: Services,
+}
+
+/// A named pipe, and whom it is told of.
+#[derive(Debug)]
+struct Pipe {
+    fifo: Fifo,
+    instances: bool,
+    services: bool,
 }
 
 /// [`Notify`], with the programs found.
@@ -69,15 +82,22 @@ impl Notifier {
             let programs = Programs::find(&key.1, notify, security);
             self.programs.insert(key, programs);
         }
+        self.services.adopt(config);
         let mut before = std::mem::take(&mut self.fifos);
-        for path in &config.global.notify_fifos {
-            let known = before.iter().position(|fifo| fifo.path() == path);
+        for wanted in &config.global.notify_fifos {
+            let known = before
+                .iter()
+                .position(|pipe| pipe.fifo.path() == wanted.path);
             let fifo = match known {
-                Some(at) => Ok(before.swap_remove(at)),
-                None => Fifo::open(path),
+                Some(at) => Ok(before.swap_remove(at).fifo),
+                None => Fifo::open(&wanted.path),
             };
             match fifo {
-                Ok(fifo) => self.fifos.push(fifo),
+                Ok(fifo) => self.fifos.push(Pipe {
+                    fifo,
+                    instances: wanted.instances,
+                    services: wanted.services,
+                }),
                 Err(cause) => error!("{cause}; it is not told of changes"),
             }
         }
@@ -86,6 +106,7 @@ impl Notifier {
     /// Forgets what `config` does not have.
     pub fn forget_others(&mut self, config: &Config) {
         let keys: Vec<Key> = wanted(config).map(|(key, _)| key).collect();
+        self.services.forget_others(config);
         self.programs.retain(|key, _| keys.contains(key));
         // What is in a queue is told all the same.
         self.queues.retain(|key, _| keys.contains(key));
@@ -135,10 +156,20 @@ impl Notifier {
         self.write(notice);
     }
 
+    /// Tells of a virtual server or one of its real servers. Call inside a tokio runtime.
+    pub fn tell_of_service(&mut self, notice: ServiceNotice) {
+        let line = self.services.tell(notice);
+        for pipe in self.fifos.iter_mut().filter(|pipe| pipe.services) {
+            pipe.fifo.write(&line);
+        }
+    }
+
     /// Waits for what is still to be started, up to [`FAREWELL`].
     pub async fn finish(&mut self) {
         let deadline = Instant::now() + FAREWELL;
-        for ((_, name), queue) in std::mem::take(&mut self.queues) {
+        let queues = std::mem::take(&mut self.queues).into_iter();
+        let queues = queues.map(|((_, name), queue)| (name, queue));
+        for (name, queue) in queues.chain(self.services.take_queues()) {
             if timeout_at(deadline, queue.finish()).await.is_err() {
                 warn!("{name}: not waiting any longer for its notify scripts");
             }
@@ -146,20 +177,15 @@ impl Notifier {
     }
 
     fn write(&mut self, notice: Notice<'_>) {
-        for fifo in &mut self.fifos {
-            fifo.write(&line(notice));
+        for pipe in self.fifos.iter_mut().filter(|pipe| pipe.instances) {
+            pipe.fifo.write(&line(notice));
         }
     }
 }
 
 impl Programs {
     fn find(name: &str, notify: &Notify, security: bool) -> Self {
-        let find = |program: &Option<Program>| {
-            let found = program::resolve(program.as_ref()?, security);
-            found
-                .inspect_err(|cause| warn!("{name}: disabling a notify script: {cause}"))
-                .ok()
-        };
+        let find = |program: &Option<Program>| find(name, program.as_ref(), security);
         Self {
             master: find(&notify.master),
             backup: find(&notify.backup),
@@ -171,6 +197,13 @@ impl Programs {
             priority_changes: notify.priority_changes,
         }
     }
+}
+
+/// A program that can be run; what cannot is logged, and not run.
+fn find(name: &str, program: Option<&Program>, security: bool) -> Option<Runnable> {
+    program::resolve(program?, security)
+        .inspect_err(|cause| warn!("{name}: disabling a notify script: {cause}"))
+        .ok()
 }
 
 fn wanted(config: &Config) -> impl Iterator<Item = (Key, &Notify)> {

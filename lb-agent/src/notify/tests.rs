@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::config::parse;
+use crate::health::Subject;
 
 struct Scratch(PathBuf);
 
@@ -162,7 +163,7 @@ async fn a_fifo_that_nobody_reads_fills_up_without_harm() {
     for _ in 0..10_000 {
         notifier.tell(notice(Told::Backup, 100));
     }
-    let fifo = &notifier.fifos[0];
+    let fifo = &notifier.fifos[0].fifo;
     assert!(fifo.lost() > 0 && fifo.lost() < 10_000);
 }
 
@@ -174,4 +175,72 @@ fn a_file_that_is_no_fifo_is_refused_and_left_alone() {
     let error = Fifo::open(&path).unwrap_err().to_string();
     assert!(error.contains("cannot open FIFO"), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "text");
+}
+
+#[tokio::test]
+async fn keepalived_services_run_their_own_scripts_and_fifos_get_a_line_each() {
+    let scratch = Scratch::new("services");
+    let (file, both, lvs, vrrp) = (
+        scratch.path("told"),
+        scratch.path("both"),
+        scratch.path("lvs"),
+        scratch.path("vrrp"),
+    );
+    let one = |head: &str, n: u8| {
+        format!(
+            "virtual_server {head} {{\nlb_algo rr\nlb_kind DR\nprotocol TCP\n{}{}\
+             real_server 192.0.2.2{n} 80 {{\n{}{}}}\n}}\n",
+            writer("quorum_up", &file, &format!("gained{n}")),
+            writer("quorum_down", &file, &format!("lost{n}")),
+            writer("notify_up", &file, &format!("up{n}")),
+            writer("notify_down", &file, &format!("down{n}")),
+        )
+    };
+    let text = format!(
+        "global_defs {{\nnotify_fifo {both}\nlvs_notify_fifo {lvs}\nvrrp_notify_fifo {vrrp}\n}}\n\
+         virtual_server_group web {{\n2001:db8::1 80\n192.0.2.8 80\n}}\n{}{}",
+        one("192.0.2.1 80", 1),
+        one("group web", 2).replace("lb_kind DR", "lb_kind TUN"),
+    );
+    let config = parse("t", &text).config;
+    let ids: Vec<_> = config.virtual_servers.iter().map(|vs| vs.id).collect();
+    let server = |n: usize| Subject::Server(config.virtual_servers[n].real_servers[0].addr);
+    let quorum = Subject::Quorum {
+        weight: 1,
+        threshold: 1,
+    };
+    let mut notifier = Notifier::default();
+    notifier.adopt(&config);
+    for (n, what, up) in [
+        (0, server(0), true),
+        (0, quorum, true),
+        (0, server(0), false),
+        (0, quorum, false),
+    ] {
+        let service = ids[n];
+        notifier.tell_of_service(ServiceNotice { service, what, up });
+    }
+    notifier.tell(notice(Told::Master, 100));
+    for what in [server(1), quorum] {
+        let (service, up) = (ids[1], true);
+        notifier.tell_of_service(ServiceNotice { service, what, up });
+    }
+    let read = |path: &str| {
+        let mut bytes = vec![0; 4096];
+        let mut file = fs::File::open(path).unwrap();
+        let length = file.read(&mut bytes).unwrap();
+        String::from_utf8(bytes[..length].to_vec()).unwrap()
+    };
+    let services = "RS [192.0.2.21]:tcp:80 [192.0.2.1]:tcp:80 UP\nVS [192.0.2.1]:tcp:80 UP\n\
+                    RS [192.0.2.21]:tcp:80 [192.0.2.1]:tcp:80 DOWN\nVS [192.0.2.1]:tcp:80 DOWN\n";
+    let group = "RS [192.0.2.22]:tcp:80 [web]:0 UP\nVS [web]:0 UP\n";
+    let instance = "INSTANCE \"VI_1\" MASTER 100\n";
+    assert_eq!(read(&lvs), format!("{services}{group}"));
+    assert_eq!(read(&vrrp), instance);
+    assert_eq!(read(&both), format!("{services}{instance}{group}"));
+    notifier.finish().await;
+    let told = fs::read_to_string(file).unwrap();
+    let of = |n: &str| -> Vec<&str> { told.lines().filter(|line| line.ends_with(n)).collect() };
+    assert_eq!(of("1"), ["up1", "gained1", "down1", "lost1"]);
+    assert_eq!(of("2"), ["up2", "gained2"]);
 }

@@ -49,7 +49,8 @@ counters! {
     ReleaseMaster = "release_master",
     /// Refused: shorter than its headers, or its length does not fit its address count.
     PacketLenErr = "packet_len_err",
-    /// Refused: TTL is not 255, so a router may have forwarded it.
+    /// Refused: TTL is not 255 (unicast: not within the peer's bounds), so a router may have
+    /// forwarded it.
     IpTtlErr = "ip_ttl_err",
     /// Refused: another version than the one configured.
     VersErr = "vers_err",
@@ -71,10 +72,20 @@ counters! {
     DeliveryErr = "delivery_err",
     /// Refused: carries this instance's own source address, so it looped or was forged.
     OwnAddrErr = "own_addr_err",
+    /// Refused: its authentication header was heard before, so it was recorded and replayed.
+    AuthReplay = "auth_replay",
+    /// Refused: its sender is none of the unicast peers.
+    UnicastSrcErr = "unicast_src_err",
     /// Believed, but its addresses differ from the ones configured.
     AddrListErr = "addr_list_err",
     /// Believed, although its version 3 checksum leaves out the IPv4 pseudo-header.
     ChkMessageOnly = "chk_message_only",
+    /// Believed, although its version 3 checksum covers the multicast group instead of the peer.
+    ChkOldUnicast = "chk_old_unicast",
+    /// Adverts of another MASTER heard while this one was MASTER, refused ones included.
+    RivalRcvd = "rival_rcvd",
+    /// Times another MASTER was still there an interval after it was heard first.
+    SplitBrain = "split_brain",
     /// Adverts that could not be sent.
     SendErr = "send_err",
 }

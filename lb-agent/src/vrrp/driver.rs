@@ -17,10 +17,11 @@
 
 mod tracking;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{pending, poll_fn};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::mem;
+use std::net::IpAddr;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -29,16 +30,17 @@ use rtnetlink::Handle;
 use tracing::{error, info, warn};
 
 use super::announce::Announcer;
+use super::announce::queue::{Announcement, Queue};
 use super::election::{PRIORITY_OWNER, PRIORITY_RELEASE};
 use super::event::{Action, Input, Notice, Reason, State, Told};
-use super::packet;
+use super::packet::{self, Datagram};
 use super::priority::Condition;
 use super::slot::Slot;
-use super::socket::{SocketError, VrrpSocket};
+use super::socket::{Arrived, Kind, Route, SocketError, VrrpSocket};
 use super::status::InstanceStatus;
 use super::time::Nanos;
-use crate::config::model::VrrpInstance;
-use crate::netlink::links::{self, LinkError};
+use crate::config::model::{Family, Global, UnicastPeer, VrrpInstance};
+use crate::netlink::links::{self, Link, LinkError};
 use tracking::{GroupSlot, group_notice};
 
 /// Datagrams read from one interface before timers get their turn.
@@ -104,6 +106,10 @@ pub struct Driver<H: Host> {
     scripts: BTreeMap<String, Condition>,
     /// Sync groups, by their names.
     groups: BTreeMap<String, GroupSlot>,
+    /// Announcements whose turn has not come.
+    announcements: Queue,
+    /// No instance starts before.
+    begin_at: Nanos,
 }
 
 impl<H: Host> Driver<H> {
@@ -119,12 +125,24 @@ impl<H: Host> Driver<H> {
             interfaces: BTreeMap::new(),
             scripts: BTreeMap::new(),
             groups: BTreeMap::new(),
+            announcements: Queue::default(),
+            begin_at: Nanos::default(),
         }
     }
 
     /// The host, for what the application keeps there.
     pub fn host(&mut self) -> &mut H {
         &mut self.host
+    }
+
+    /// Takes over what concerns all instances; call it before `reconfigure`. The delays count for
+    /// instances that have not started yet.
+    pub fn set_global(&mut self, global: &Global) {
+        self.announcements.set_spacings(global.spacings.clone());
+        if self.slots.is_empty() {
+            let after_start = now() + global.startup_delay;
+            self.begin_at = after_start.max(Nanos::default() + global.delay_after_boot);
+        }
     }
 
     /// Waits until there is something to do; then call [`Driver::handle`]. Cancel-safe.
@@ -154,9 +172,11 @@ impl<H: Host> Driver<H> {
                 self.step(at, Input::Timer).await;
             }
         }
+        self.announce();
         if self.rescan_at.is_some_and(|due| due <= now()) {
             self.rescan().await;
         }
+        self.begin().await;
         self.plan_rescan();
     }
 
@@ -219,7 +239,8 @@ impl<H: Host> Driver<H> {
 
     /// All instances in the order of the configuration.
     pub fn snapshot(&self) -> Vec<InstanceStatus> {
-        self.slots.iter().map(Slot::status).collect()
+        let now = now();
+        self.slots.iter().map(|slot| slot.status(now)).collect()
     }
 
     async fn start(&mut self, config: VrrpInstance) {
@@ -237,8 +258,21 @@ impl<H: Host> Driver<H> {
         let verdict = slot.verdict();
         self.slots.push(slot);
         let at = self.slots.len().saturating_sub(1);
-        let source = self.usable(at).await;
         self.step(at, Input::Tracks(verdict)).await;
+        if now() < self.begin_at {
+            if let Some(slot) = self.slots.get_mut(at) {
+                slot.waits = true;
+                let seconds = self.begin_at.since(now()).as_secs_f64();
+                info!("{}: starts in {seconds:.1} s", slot.config.name);
+            }
+        } else {
+            self.start_now(at).await;
+        }
+    }
+
+    /// Starts an instance; one that was MASTER a moment ago asks to be it again.
+    async fn start_now(&mut self, at: usize) {
+        let source = self.usable(at).await;
         self.step(at, Input::Start { source }).await;
         let config = self.slots.get(at).map(|slot| &slot.config);
         if let (Some(src), Some(config)) = (source, config)
@@ -264,6 +298,28 @@ impl<H: Host> Driver<H> {
         }
     }
 
+    /// When the instances start that wait for their time.
+    fn begins(&self) -> Option<Nanos> {
+        let waits = self.slots.iter().any(|slot| slot.waits);
+        waits.then_some(self.begin_at)
+    }
+
+    /// Starts the instances whose time has come.
+    async fn begin(&mut self) {
+        if self.begins().is_none_or(|at| now() < at) {
+            return;
+        }
+        for at in 0..self.slots.len() {
+            let waits = self
+                .slots
+                .get_mut(at)
+                .map(|slot| mem::take(&mut slot.waits));
+            if waits == Some(true) {
+                self.start_now(at).await;
+            }
+        }
+    }
+
     /// Gives one input to an instance, performs the actions, and lets its sync group follow.
     async fn step(&mut self, at: usize, input: Input) {
         self.step_one(at, input).await;
@@ -283,7 +339,7 @@ impl<H: Host> Driver<H> {
             }
             for action in actions {
                 // With a failed claim there is nothing to announce.
-                if next.is_none() || action != Action::Announce {
+                if next.is_none() || !matches!(action, Action::Announce { .. }) {
                     next = self.perform(at, action).await.or(next);
                 }
             }
@@ -296,7 +352,10 @@ impl<H: Host> Driver<H> {
         let name = &slot.config.name;
         match action {
             Action::SendAdvert { priority } => send(slot, &self.ports, priority),
-            Action::Announce => announce(&slot.config),
+            Action::Announce { repeat } => {
+                enqueue(&slot.config, repeat, &mut self.announcements);
+                self.announce();
+            }
             Action::Claim => {
                 if let Err(cause) = self.host.claim(&slot.config).await {
                     error!("{name}: cannot claim the addresses: {cause}; handing over");
@@ -304,6 +363,7 @@ impl<H: Host> Driver<H> {
                 }
             }
             Action::Release => {
+                self.announcements.cancel(name);
                 if let Err(cause) = self.host.release(&slot.config).await {
                     error!("{name}: cannot release the addresses: {cause}");
                 }
@@ -328,32 +388,73 @@ impl<H: Host> Driver<H> {
         None
     }
 
+    /// Sends the announcements whose turn it is.
+    fn announce(&mut self) {
+        let mut open: Option<Announcer> = None;
+        let mut failed: BTreeSet<String> = BTreeSet::new();
+        for packet in self.announcements.due(now()) {
+            let Announcement {
+                instance,
+                device,
+                addr,
+                ..
+            } = packet;
+            if failed.contains(&device) {
+                continue;
+            }
+            let known = open.take().filter(|known| known.device() == device);
+            let announcer = known.map_or_else(|| Announcer::open(&device), Ok);
+            let sent = announcer.and_then(|announcer| {
+                announcer.announce(addr)?;
+                Ok(announcer)
+            });
+            match sent {
+                Ok(announcer) => open = Some(announcer),
+                Err(cause) => {
+                    warn!("{instance}: {cause}");
+                    failed.insert(device);
+                }
+            }
+        }
+    }
+
     async fn drain(&mut self, port: usize) {
         let mut buffer = [0; packet::DATAGRAM_MAX];
         for _ in 0..DRAIN_MAX {
             let Some(fd) = self.ports.get(port) else {
                 return;
             };
-            let ifindex = fd.ifindex();
-            let Some(datagram) = fd.receive(&mut buffer) else {
+            let (ifindex, kind) = (fd.ifindex(), fd.kind());
+            let Some(arrived) = fd.receive(&mut buffer) else {
                 return;
             };
-            self.deliver(ifindex, datagram).await;
+            self.deliver(ifindex, kind, arrived).await;
         }
     }
 
     /// A datagram too short to name a virtual router is charged to every instance of its
     /// interface; one for a virtual router that is not ours is none of our business.
-    async fn deliver(&mut self, ifindex: u32, datagram: &[u8]) {
-        let vrid = packet::peek(datagram).map(|peek| peek.vrid);
+    async fn deliver(&mut self, ifindex: u32, kind: Kind, arrived: Arrived<'_>) {
+        let datagram = match arrived {
+            Arrived::V4(bytes) => Datagram::v4(bytes),
+            Arrived::V6 {
+                src,
+                dst,
+                hop_limit,
+                message,
+            } => Some(Datagram::v6(src, dst, hop_limit, message)),
+        };
+        let vrid = datagram
+            .and_then(|datagram| datagram.peek())
+            .map(|peek| peek.vrid);
         for at in 0..self.slots.len() {
             let Some(slot) = self.slots.get_mut(at) else {
                 continue;
             };
-            if slot.ifindex == Some(ifindex)
-                && vrid.is_none_or(|vrid| vrid == slot.config.vrid)
-                && let Some(input) = slot.receive(datagram)
-            {
+            let concerns = slot.ifindex == Some(ifindex)
+                && slot.kind() == kind
+                && vrid.is_none_or(|vrid| vrid == slot.config.vrid);
+            if concerns && let Some(input) = slot.receive(now(), datagram.as_ref()) {
                 self.step(at, input).await;
             }
         }
@@ -361,7 +462,12 @@ impl<H: Host> Driver<H> {
 
     fn next_timer(&self) -> Option<Nanos> {
         let timers = self.slots.iter().filter_map(|slot| slot.fsm.poll_timeout());
-        timers.chain(self.rescan_at).min()
+        let others = [
+            self.rescan_at,
+            self.announcements.poll_timeout(),
+            self.begins(),
+        ];
+        timers.chain(others.into_iter().flatten()).min()
     }
 
     fn plan_rescan(&mut self) {
@@ -395,7 +501,7 @@ impl<H: Host> Driver<H> {
     /// not.
     async fn usable(&mut self, at: usize) -> Option<IpAddr> {
         let config = &self.slots.get(at)?.config;
-        let (interface, source) = (config.interface.clone(), config.source);
+        let (interface, family) = (config.interface.clone(), config.family);
         let tracked = config.track_primary;
         let group = config
             .unicast_peers
@@ -403,6 +509,7 @@ impl<H: Host> Driver<H> {
             .then_some(config.mcast_group);
         let found = links::find(&self.netlink, &interface).await;
         let slot = self.slots.get_mut(at)?;
+        let kind = slot.kind();
         slot.suspect = false;
         match &found {
             Ok(link) => slot.ifindex = Some(link.ifindex),
@@ -413,11 +520,13 @@ impl<H: Host> Driver<H> {
         let usable = match found {
             Err(cause) => Err(cause.to_string()),
             Ok(link) if !link.up && tracked => Err(format!("interface {interface} is down")),
-            Ok(link) => match source.or(link.address) {
-                None => Err(format!("interface {interface} has no IPv4 address")),
+            Ok(link) => match source(&self.slots.get(at)?.config, &link) {
+                None => Err(format!(
+                    "interface {interface} has no usable {family} address"
+                )),
                 Some(source) => self
-                    .open_port(&interface, link.ifindex, group)
-                    .map(|()| source.into())
+                    .open_port(kind, &interface, link.ifindex, group)
+                    .map(|()| source)
                     .map_err(|cause| cause.to_string()),
             },
         };
@@ -448,15 +557,17 @@ impl<H: Host> Driver<H> {
     /// Opens the socket of an interface at its first use and joins `group`.
     fn open_port(
         &mut self,
+        kind: Kind,
         interface: &str,
         ifindex: u32,
-        group: Option<Ipv4Addr>,
+        group: Option<IpAddr>,
     ) -> Result<(), SocketError> {
-        let known = self.ports.iter_mut().find(|port| port.ifindex() == ifindex);
+        let mut ports = self.ports.iter_mut();
+        let known = ports.find(|port| port.ifindex() == ifindex && port.kind() == kind);
         if let Some(port) = known {
             return group.map_or(Ok(()), |group| port.join(group));
         }
-        let mut port = VrrpSocket::open(interface, ifindex)?;
+        let mut port = VrrpSocket::open(kind, interface, ifindex)?;
         group.map_or(Ok(()), |group| port.join(group))?;
         self.ports.push(port);
         Ok(())
@@ -467,7 +578,8 @@ impl<H: Host> Driver<H> {
         let Self { ports, slots, .. } = self;
         ports.retain(|port| {
             let ifindex = Some(port.ifindex());
-            slots.iter().any(|slot| slot.ifindex == ifindex)
+            let mut slots = slots.iter();
+            slots.any(|slot| slot.ifindex == ifindex && slot.kind() == port.kind())
         });
     }
 }
@@ -478,37 +590,57 @@ fn needs_look(slot: &Slot) -> bool {
     slot.suspect || waiting
 }
 
+/// The address that an instance sends from.
+///
+/// RFC 9568 §5.1.2.1: over IPv6 the link-local one. KEEPALIVED: to a unicast peer that is not on
+/// the link another one, if there is one.
+fn source(config: &VrrpInstance, link: &Link) -> Option<IpAddr> {
+    if config.source.is_some() {
+        return config.source;
+    }
+    if config.family == Family::V4 {
+        return link.address.map(IpAddr::V4);
+    }
+    let far = |peer: &UnicastPeer| match peer.addr {
+        IpAddr::V6(addr) => !addr.is_unicast_link_local(),
+        IpAddr::V4(_) => false,
+    };
+    let global = link
+        .address6
+        .filter(|_| config.unicast_peers.iter().any(far));
+    global.or(link.link_local).map(IpAddr::V6)
+}
+
 fn send(slot: &mut Slot, ports: &[VrrpSocket], priority: u8) {
     let port = ports
         .iter()
-        .find(|port| Some(port.ifindex()) == slot.ifindex);
-    let peers = if slot.config.unicast_peers.is_empty() {
-        vec![slot.config.mcast_group]
-    } else {
-        slot.config.unicast_peers.clone()
-    };
-    for dst in peers {
+        .find(|port| Some(port.ifindex()) == slot.ifindex && port.kind() == slot.kind());
+    let style = slot.style();
+    for dst in slot.destinations() {
         let result = match (port, slot.advert(priority, dst)) {
-            (Some(port), Some(advert)) => port.send(&packet::encode(&advert), dst),
+            (Some(port), Some(advert)) => {
+                let route = Route {
+                    src: advert.src,
+                    dst,
+                    hop_limit: style.ttl,
+                };
+                port.send(&packet::encode(&advert, &style), &route)
+            }
             _ => Err(io::Error::from(io::ErrorKind::NetworkDown)),
         };
-        slot.sent(priority, &result);
+        slot.sent(now(), priority, &result);
     }
 }
 
-fn announce(config: &VrrpInstance) {
-    let mut devices: Vec<&str> = config.addresses().map(|v| config.device_of(v)).collect();
-    devices.sort_unstable();
-    devices.dedup();
-    for device in devices {
-        let vips: Vec<_> = config
-            .addresses()
-            .filter(|vip| config.device_of(vip) == device)
-            .map(|vip| vip.addr)
-            .collect();
-        let result = Announcer::open(device).and_then(|announcer| announcer.announce(&vips));
-        if let Err(cause) = result {
-            warn!("{}: {cause}", config.name);
+/// `repeat` rounds over all addresses.
+fn enqueue(config: &VrrpInstance, repeat: u32, queue: &mut Queue) {
+    for _ in 0..repeat {
+        for vip in config.addresses() {
+            queue.push(Announcement {
+                instance: config.name.clone(),
+                device: config.device_of(vip).to_owned(),
+                addr: vip.addr,
+            });
         }
     }
 }

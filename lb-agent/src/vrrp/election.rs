@@ -14,11 +14,6 @@ use crate::config::model::VrrpVersion;
 pub const PRIORITY_OWNER: u8 = 255;
 /// Priority by which a MASTER gives its role up (RFC 9568 §5.2.4).
 pub const PRIORITY_RELEASE: u8 = 0;
-/// Adverts that must be missing before a BACKUP claims (RFC 9568 §6.1).
-///
-/// KEEPALIVED: `down_timer_adverts`, 3 by default.
-pub const DOWN_TIMER_ADVERTS: u32 = 3;
-
 /// What hearing another MASTER means to a MASTER.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -59,12 +54,18 @@ pub fn skew(version: VrrpVersion, priority: u8, master_interval: Duration) -> Du
     Duration::from_nanos(unit.saturating_mul(lag) / 256)
 }
 
-/// Silence after which a BACKUP claims: three intervals of the MASTER and the skew.
+/// Silence after which a BACKUP claims: `adverts` intervals of the MASTER and the skew.
 ///
-/// RFC 3768 §6.1 `Master_Down_Interval`, RFC 9568 §6.1 `Active_Down_Interval`.
-pub fn down_interval(version: VrrpVersion, priority: u8, master_interval: Duration) -> Duration {
+/// RFC 3768 §6.1 `Master_Down_Interval`, RFC 9568 §6.1 `Active_Down_Interval`: three adverts.
+/// KEEPALIVED: `down_timer_adverts`.
+pub fn down_interval(
+    version: VrrpVersion,
+    priority: u8,
+    master_interval: Duration,
+    adverts: u8,
+) -> Duration {
     master_interval
-        .saturating_mul(DOWN_TIMER_ADVERTS)
+        .saturating_mul(u32::from(adverts))
         .saturating_add(skew(version, priority, master_interval))
 }
 
@@ -86,11 +87,11 @@ mod tests {
         assert_eq!(skew(VrrpVersion::V2, 100, SECOND).as_micros(), 609_375);
         assert_eq!(skew(VrrpVersion::V2, 100, five).as_micros(), 609_375);
         assert_eq!(
-            down_interval(VrrpVersion::V2, 90, five).as_micros(),
+            down_interval(VrrpVersion::V2, 90, five, 3).as_micros(),
             15_648_437
         );
         assert_eq!(
-            down_interval(VrrpVersion::V2, 150, SECOND).as_micros(),
+            down_interval(VrrpVersion::V2, 150, SECOND, 3).as_micros(),
             3_414_062
         );
     }
@@ -103,7 +104,7 @@ mod tests {
             Duration::from_nanos(60_937_500)
         );
         assert_eq!(
-            down_interval(VrrpVersion::V3, 255, tenth),
+            down_interval(VrrpVersion::V3, 255, tenth, 3),
             Duration::from_nanos(300_390_625)
         );
     }
@@ -146,8 +147,8 @@ mod tests {
         fn a_lower_priority_waits_strictly_longer(priority in 1u8..=255, centis in 1u64..=4095) {
             let interval = Duration::from_millis(centis * 10);
             for version in [VrrpVersion::V2, VrrpVersion::V3] {
-                let high = down_interval(version, priority, interval);
-                let low = down_interval(version, priority - 1, interval);
+                let high = down_interval(version, priority, interval, 3);
+                let low = down_interval(version, priority - 1, interval, 3);
                 prop_assert!(low > high);
                 prop_assert!(skew(version, priority, interval) > Duration::ZERO);
             }

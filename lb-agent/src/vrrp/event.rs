@@ -76,8 +76,11 @@ pub enum Action {
     },
     /// Attach the packet program and add the addresses.
     Claim,
-    /// A round of gratuitous ARP for every address.
-    Announce,
+    /// A round of gratuitous ARP, or unsolicited neighbour advertisements, for every address.
+    Announce {
+        /// Packets for each address.
+        repeat: u32,
+    },
     /// Remove the addresses.
     Release,
     /// Detach the packet program. It comes after the word to the peers: detaching waits for the
@@ -184,9 +187,7 @@ impl fmt::Display for Reason {
             Self::Overslept => f.write_str(
                 "this process did not run for longer than the peers wait, so one of them took over",
             ),
-            Self::InterfaceDown => {
-                f.write_str("its interface is down, gone or without an IPv4 address")
-            }
+            Self::InterfaceDown => f.write_str("its interface is down, gone or without an address"),
             Self::InterfaceUp => f.write_str("its interface is back"),
             Self::TrackFailed => f.write_str("what it tracks failed"),
             Self::GroupFailed => f.write_str("another member of its sync group is in FAULT"),

@@ -17,32 +17,24 @@
 //!    └── from any state by Shutdown
 //! ```
 
+mod master;
+mod rounds;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::election::{self, Outcome, PRIORITY_OWNER, PRIORITY_RELEASE};
+use super::election::{self, PRIORITY_OWNER, PRIORITY_RELEASE};
 use super::event::{Action, Input, Reason, State};
 use super::priority::{Standing, Verdict};
 use super::sync_group::{Member, Order};
 use super::time::Nanos;
-use crate::config::model::VrrpVersion;
+use crate::config::model::{Announcing, Exchange, VrrpVersion};
+use master::resign;
+use rounds::Rounds;
 
-/// Second round of announcements after a takeover or after another MASTER was heard.
-///
-/// KEEPALIVED: `garp_master_delay` and `garp_lower_prio_delay`, 5 s by default.
-pub const ANNOUNCE_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// First pause before an instance that could not claim takes part in elections again.
-pub const CLAIM_RETRY_AFTER: Duration = Duration::from_secs(10);
-/// The pause doubles with each failure in a row, this many times: up to 640 s. Each try costs
-/// the service the time of an election, because the peers believe the claim.
-pub const CLAIM_RETRY_DOUBLINGS: u32 = 6;
-
-/// A MASTER answers another one at once, but not within this fraction of an interval of its last
-/// advert: two routers that each believe to have won (addresses rewritten between them, say)
-/// would otherwise answer each other as fast as the link can carry.
-pub const ANSWER_SPACING: u32 = 10;
+pub use master::{ANSWER_SPACING, CLAIM_RETRY_AFTER, CLAIM_RETRY_DOUBLINGS};
 
 /// What an instance has to know of its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -59,6 +51,10 @@ pub struct Settings {
     pub preempt_delay: Duration,
     /// Member of a sync group: it becomes MASTER only when the group tells it to.
     pub grouped: bool,
+    /// When the addresses are announced.
+    pub announcing: Announcing,
+    /// How adverts are exchanged.
+    pub exchange: Exchange,
 }
 
 /// One VRRP instance.
@@ -95,8 +91,7 @@ enum Phase {
         /// Last advert on the wire: the moment from which the peers count.
         sent_at: Nanos,
         advert_at: Nanos,
-        announced_at: Nanos,
-        announce_at: Option<Nanos>,
+        rounds: Rounds,
     },
     Fault {
         /// None: until the interface is back.
@@ -174,10 +169,8 @@ impl Instance {
             Phase::Init => None,
             Phase::Backup { down_at, .. } => Some(down_at),
             Phase::Master {
-                advert_at,
-                announce_at,
-                ..
-            } => Some(announce_at.map_or(advert_at, |at| at.min(advert_at))),
+                advert_at, rounds, ..
+            } => Some(rounds.due().map_or(advert_at, |at| at.min(advert_at))),
             Phase::Fault { retry_at } => retry_at,
         }
     }
@@ -324,6 +317,14 @@ impl Instance {
         interval: Duration,
         out: &mut Vec<Action>,
     ) {
+        let Settings {
+            priority: own,
+            exchange,
+            ..
+        } = self.settings;
+        if own == PRIORITY_OWNER && exchange.owner_ignores {
+            return;
+        }
         match self.phase {
             Phase::Backup { down_at, .. } => {
                 self.backup_hears(now, down_at, priority, interval);
@@ -369,69 +370,12 @@ impl Instance {
         now >= *self.preempt_at.get_or_insert(from)
     }
 
-    /// RFC 9568 §6.4.3.
-    fn master_hears(
-        &mut self,
-        now: Nanos,
-        src: IpAddr,
-        priority: u8,
-        interval: Duration,
-        out: &mut Vec<Action>,
-    ) {
-        if priority == PRIORITY_RELEASE {
-            self.answer(now, out);
-            return;
-        }
-        let own = (self.priority, self.source);
-        let reason = match election::contest(own, (priority, src)) {
-            Outcome::YieldToPriority => Reason::HigherPriority { src, priority },
-            Outcome::YieldToAddress => Reason::HigherAddress { src },
-            Outcome::Hold => {
-                self.answer(now, out);
-                self.announce_over_rival(now, out);
-                return;
-            }
-        };
-        self.learn(interval);
-        out.push(Action::Release);
-        // A last advert of our own priority, once the addresses are gone, tells the winner that
-        // there was a second MASTER: it then repeats its gratuitous ARP, and clients that learned
-        // our link address find it. KEEPALIVED: `vrrp_higher_prio_send_advert`, off by default.
-        out.push(Action::SendAdvert {
-            priority: self.priority,
-        });
-        out.push(Action::Detach);
-        self.listen(now, reason, out);
-    }
-
-    /// Clients may have learned the rival's link address: claim the addresses again, though not
-    /// more often than once an interval, and once more when the rival has had time to go.
-    fn announce_over_rival(&mut self, now: Nanos, out: &mut Vec<Action>) {
-        let interval = self.settings.interval;
-        if let Phase::Master {
-            announced_at,
-            announce_at,
-            ..
-        } = &mut self.phase
-        {
-            if now.since(*announced_at) >= interval {
-                out.push(Action::Announce);
-                *announced_at = now;
-            }
-            announce_at.get_or_insert(now + ANNOUNCE_AGAIN_AFTER);
-        }
-    }
-
     fn timer(&mut self, now: Nanos, out: &mut Vec<Action>) {
         match self.phase {
             Phase::Backup { down_at, waiting } if now >= down_at => {
                 self.master_is_down(now, down_at, waiting, out);
             }
-            Phase::Master {
-                advert_at,
-                announce_at,
-                ..
-            } => self.master_timer(now, advert_at, announce_at, out),
+            Phase::Master { advert_at, .. } => self.master_timer(now, advert_at, out),
             Phase::Fault { retry_at: Some(at) } if now >= at => {
                 self.phase = Phase::Fault { retry_at: None };
                 self.settle(now, Reason::Retry, out);
@@ -464,51 +408,6 @@ impl Instance {
         self.take_over(now, reason, out);
     }
 
-    fn master_timer(
-        &mut self,
-        now: Nanos,
-        due: Nanos,
-        again: Option<Nanos>,
-        out: &mut Vec<Action>,
-    ) {
-        if now >= due {
-            self.claim_failures = 0;
-            self.send_advert(now, out);
-            let next = due + self.settings.interval;
-            if let Phase::Master { advert_at, .. } = &mut self.phase {
-                *advert_at = if next > now {
-                    next
-                } else {
-                    now + self.settings.interval
-                };
-            }
-        }
-        if again.is_some_and(|at| now >= at) {
-            out.push(Action::Announce);
-            if let Phase::Master {
-                announced_at,
-                announce_at,
-                ..
-            } = &mut self.phase
-            {
-                *announced_at = now;
-                *announce_at = None;
-            }
-        }
-    }
-
-    /// A MASTER that cannot forward must not be MASTER: hand over, and try again much later.
-    fn claim_failed(&mut self, now: Nanos, out: &mut Vec<Action>) {
-        if !matches!(self.phase, Phase::Master { .. }) {
-            return;
-        }
-        let pause = CLAIM_RETRY_AFTER * (1 << self.claim_failures.min(CLAIM_RETRY_DOUBLINGS));
-        self.claim_failures = self.claim_failures.saturating_add(1);
-        resign(out);
-        let retry_at = Some(now + pause);
-        self.change(Phase::Fault { retry_at }, Reason::ClaimFailed, out);
-    }
-
     fn shutdown(&mut self, out: &mut Vec<Action>) {
         match self.phase {
             Phase::Init => {
@@ -527,25 +426,6 @@ impl Instance {
         out.push(Action::Detach);
         self.master_interval = self.settings.interval;
         self.listen(now, reason, out);
-    }
-
-    /// RFC 9568 §6.4.2 (Active_Down_Timer fires). KEEPALIVED: the advert comes first, so that
-    /// a rival of lower priority steps down while the addresses are still being added.
-    fn take_over(&mut self, now: Nanos, reason: Reason, out: &mut Vec<Action>) {
-        let phase = Phase::Master {
-            sent_at: now,
-            advert_at: now + self.settings.interval,
-            announced_at: now,
-            announce_at: Some(now + ANNOUNCE_AGAIN_AFTER),
-        };
-        out.extend([
-            Action::SendAdvert {
-                priority: self.priority,
-            },
-            Action::Claim,
-            Action::Announce,
-        ]);
-        self.change(phase, reason, out);
     }
 
     fn listen(&mut self, now: Nanos, reason: Reason, out: &mut Vec<Action>) {
@@ -568,36 +448,6 @@ impl Instance {
         out.push(Action::StateChanged { from, to, reason });
     }
 
-    /// RFC 9568 §6.4.3: the other one must learn of us at once. See [`ANSWER_SPACING`].
-    fn answer(&mut self, now: Nanos, out: &mut Vec<Action>) {
-        if let Phase::Master { sent_at, .. } = self.phase
-            && now.since(sent_at) >= self.settings.interval / ANSWER_SPACING
-        {
-            self.send_advert(now, out);
-        }
-    }
-
-    /// Sends without touching the advert timer: extra adverts never slow the pace.
-    fn send_advert(&mut self, now: Nanos, out: &mut Vec<Action>) {
-        if let Phase::Master { sent_at, .. } = &mut self.phase {
-            *sent_at = now;
-        }
-        out.push(Action::SendAdvert {
-            priority: self.priority,
-        });
-    }
-
-    /// The peers have heard nothing for so long that one of our own priority would have claimed.
-    fn master_overslept(&self, now: Nanos) -> bool {
-        let Phase::Master { sent_at, .. } = self.phase else {
-            return false;
-        };
-        let Settings {
-            version, interval, ..
-        } = self.settings;
-        now.since(sent_at) > election::down_interval(version, self.priority, interval)
-    }
-
     /// RFC 9568 §6.4.2: version 3 follows the MASTER's interval. Zero is not an interval.
     fn learn(&mut self, interval: Duration) {
         if self.settings.version == VrrpVersion::V3 && !interval.is_zero() {
@@ -605,23 +455,19 @@ impl Instance {
         }
     }
 
+    /// How long a router of our own priority waits for a MASTER with this interval.
+    fn down_interval_by(&self, interval: Duration) -> Duration {
+        let (version, adverts) = (self.settings.version, self.settings.exchange.down_adverts);
+        election::down_interval(version, self.priority, interval, adverts)
+    }
+
     fn skew(&self) -> Duration {
         election::skew(self.settings.version, self.priority, self.master_interval)
     }
 
     fn down_interval(&self) -> Duration {
-        election::down_interval(self.settings.version, self.priority, self.master_interval)
+        self.down_interval_by(self.master_interval)
     }
-}
-
-/// The reverse of a takeover: addresses first, so that nobody claims one which this host still
-/// holds, then the word to the peers, then the program.
-fn resign(out: &mut Vec<Action>) {
-    out.push(Action::Release);
-    out.push(Action::SendAdvert {
-        priority: PRIORITY_RELEASE,
-    });
-    out.push(Action::Detach);
 }
 
 #[cfg(test)]

@@ -7,7 +7,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+#[path = "fsm/announcing_tests.rs"]
+mod announcing_tests;
+
 const MS: u64 = 1_000_000;
+const ROUND: Action = Action::Announce { repeat: 5 };
 const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 const HIGHER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 3));
 const LOWER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -20,6 +24,8 @@ fn settings(version: VrrpVersion, priority: u8) -> Settings {
         preempt: true,
         preempt_delay: Duration::ZERO,
         grouped: false,
+        announcing: Announcing::default(),
+        exchange: Exchange::default(),
     }
 }
 
@@ -95,7 +101,7 @@ fn rfc9568_6_4_1_the_owner_is_master_at_once() {
         [
             advert(255),
             Action::Claim,
-            Action::Announce,
+            ROUND,
             change(State::Init, State::Master, Reason::Owner)
         ]
     );
@@ -115,7 +121,7 @@ fn rfc9568_6_4_1_everyone_else_listens_for_the_down_interval_first() {
         [
             advert(150),
             Action::Claim,
-            Action::Announce,
+            ROUND,
             change(State::Backup, State::Master, Reason::Silence)
         ]
     );
@@ -261,11 +267,11 @@ fn rfc9568_6_4_3_a_master_answers_the_lower_at_once_and_announces_once_an_interv
         bench.run_to_timeout();
     }
     bench.wait_ms(100);
-    assert_eq!(bench.hear(LOWER, 99), [advert(100), Action::Announce]);
+    assert_eq!(bench.hear(LOWER, 99), [advert(100), ROUND]);
     bench.wait_ms(100);
     assert_eq!(bench.hear(LOWER, 100), [advert(100)]);
     bench.wait_ms(905);
-    assert_eq!(bench.hear(LOWER, 100), [advert(100), Action::Announce]);
+    assert_eq!(bench.hear(LOWER, 100), [advert(100), ROUND]);
 }
 
 #[test]
@@ -295,12 +301,12 @@ fn keepalived_announces_again_five_seconds_after_a_takeover() {
     let mut announced = Vec::new();
     for _ in 0..12 {
         for action in bench.run_to_timeout() {
-            if action == Action::Announce {
+            if action == ROUND {
                 announced.push(bench.now.since(start));
             }
         }
     }
-    assert_eq!(announced, [ANNOUNCE_AGAIN_AFTER]);
+    assert_eq!(announced, [Duration::from_secs(5)]);
 }
 
 #[test]
@@ -590,6 +596,8 @@ fn any_settings() -> impl Strategy<Value = Settings> {
             preempt,
             preempt_delay: Duration::from_secs(tenths % 9),
             grouped,
+            announcing: Announcing::default(),
+            exchange: Exchange::default(),
         },
     )
 }
@@ -617,7 +625,7 @@ proptest! {
                     Action::Claim => { prop_assert!(!holds); holds = true; }
                     Action::Release => { prop_assert!(holds); holds = false; }
                     Action::Detach => prop_assert!(!holds),
-                    Action::Announce => prop_assert!(holds),
+                    Action::Announce { .. } => prop_assert!(holds),
                     Action::StateChanged { from, to, .. } => {
                         prop_assert_eq!(from, state);
                         prop_assert_ne!(from, to);

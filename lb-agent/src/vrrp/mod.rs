@@ -9,7 +9,7 @@
 //!              └─ poll_timeout ──┘                                          │
 //!          SendAdvert ─▸ packet::encode ─▸ socket ◂─────────────────────────┤
 //!          Claim, Release ─▸ Host (packet program, addresses) ◂─────────────┤
-//!          Announce ─▸ announce (gratuitous ARP) ◂──────────────────────────┤
+//!          Announce ─▸ announce (gratuitous ARP, NA) ◂──────────────────────┤
 //!  tracked interfaces, scripts ─▸ priority::judge ─▸ driver ─▸ Input::Tracks
 //!          StateChanged ─▸ Host, log ◂──────────────────────────────────────┘
 //! ```
@@ -23,7 +23,8 @@
 //! - [`packet`]: adverts of version 2 and 3 as bytes. Pure.
 //! - [`counters`]: the closed table of what can happen to an advert.
 //! - [`socket`]: raw sockets of protocol 112, one per interface.
-//! - [`announce`]: gratuitous ARP.
+//! - [`announce`]: gratuitous ARP and neighbour advertisements.
+//! - [`rivals`]: other routers that claim to be MASTER, too. Pure.
 //! - `slot`: the books of one running instance: counters, rivals, what was logged.
 //! - [`status`]: what all that looks like from outside.
 //! - [`driver`]: owns instances, sockets and timers, and performs the actions.
@@ -48,6 +49,7 @@ pub mod event;
 pub mod fsm;
 pub mod packet;
 pub mod priority;
+pub mod rivals;
 mod slot;
 pub mod socket;
 pub mod status;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Adverts as bytes: whole IPv4 datagrams of protocol 112, versions 2 and 3.
+//! Adverts as bytes: versions 2 and 3, over IPv4 and IPv6.
 //!
-//! In: an [`Advert`], or what a raw socket received. Out: bytes, or an advert, or the one
-//! [`Counter`] that says why it is refused. Called by the driver. Invariants: `decode` returns for
-//! any bytes; `decode(encode(a)) == a`.
+//! In: an [`Advert`], or a [`Datagram`] that a raw socket received. Out: bytes, or an advert, or
+//! the one [`Counter`] that says why it is refused. Called by the driver. Invariants: `decode`
+//! returns for any bytes; `decode(encode(a)) == a`. Over IPv4 bytes begin with the IP header, over
+//! IPv6 with the message. `ip` has what carries an advert, `ah` the authentication header.
 //!
 //! ```text
 //!  0               1               2               3
@@ -13,32 +14,41 @@
 //! | v2: auth type | v2: seconds   | checksum                      |
 //! | v3: 0 | interval, centisecs   |                               |
 //! +-------+-----------------------+-------------------------------+
-//! | addresses, 4 bytes each ...                                   |
+//! | addresses, 4 or 16 bytes each ...                             |
 //! +---------------------------------------------------------------+
-//! | v2 only: 8 bytes of authentication data, zeros without it     |
+//! | v2 over IPv4: 8 bytes of authentication data or zeros         |
 //! +---------------------------------------------------------------+
 //! ```
 
-use std::net::Ipv4Addr;
+mod ah;
+mod ip;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use lb_common::csum;
-
 use super::counters::Counter;
-use crate::config::model::{Auth, VrrpVersion};
+use crate::config::model::{Auth, Checksum, UnicastPeer, VrrpVersion};
+use ah::AH_HEADER;
+use ip::{IPV4_HEADER, checksum, ipv4_header, pseudo_header};
+
+pub use ip::{Datagram, Peek};
 
 /// IP protocol number of VRRP.
 pub const PROTOCOL: u8 = 112;
+/// IP protocol number of the authentication header.
+pub const PROTOCOL_AH: u8 = 51;
 /// RFC 9568 §5.1.1.3: adverts leave with 255 and are refused with less, as proof of being local.
 pub const TTL: u8 = 255;
 /// KEEPALIVED: type of service of an advert, "internetwork control".
 pub const TOS: u8 = 0xc0;
 /// Addresses that fit in an advert: the count is a byte.
 pub const ADDRESSES_MAX: usize = 255;
-/// Room for any datagram this protocol can send: IP header with options, 255 addresses, auth data.
-pub const DATAGRAM_MAX: usize = 60 + VRRP_HEADER + 4 * ADDRESSES_MAX + AUTH_DATA;
+/// Room for any datagram this protocol can send: IP header with options, authentication header,
+/// 255 addresses, auth data.
+pub const DATAGRAM_MAX: usize = 60 + AH_HEADER + VRRP_HEADER + 16 * ADDRESSES_MAX + AUTH_DATA;
+/// KEEPALIVED: the group whose address old versions summed up instead of the peer's.
+const OLD_GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
 
-const IP_HEADER: usize = 20;
 const VRRP_HEADER: usize = 8;
 const AUTH_DATA: usize = 8;
 const TYPE_ADVERTISEMENT: u8 = 1;
@@ -53,9 +63,9 @@ const CENTISECONDS_MAX: u64 = 0xfff;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advert {
     /// Source address: the sender's identity, and the tie breaker.
-    pub src: Ipv4Addr,
-    /// Destination: the group or one unicast peer.
-    pub dst: Ipv4Addr,
+    pub src: IpAddr,
+    /// Destination: the group or one unicast peer, of the source's family.
+    pub dst: IpAddr,
     /// Version.
     pub version: VrrpVersion,
     /// Virtual router id.
@@ -66,8 +76,29 @@ pub struct Advert {
     pub interval: Duration,
     /// Authentication, version 2 only.
     pub auth: Auth,
-    /// Addresses in their order on the wire.
-    pub addresses: Vec<Ipv4Addr>,
+    /// Addresses in their order on the wire; those of another family are left out.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// How an advert is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// TTL of an IPv4 header.
+    pub ttl: u8,
+    /// Checksum of version 3 over IPv4.
+    pub checksum: Checksum,
+    /// Sequence number of the authentication header.
+    pub sequence: u32,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self {
+            ttl: TTL,
+            checksum: Checksum::PseudoHeader,
+            sequence: 0,
+        }
+    }
 }
 
 /// What one instance accepts.
@@ -81,12 +112,14 @@ pub struct Accept<'a> {
     pub auth: &'a Auth,
     /// Interval configured; version 2 refuses any other.
     pub interval: Duration,
-    /// Unicast peers are configured.
-    pub unicast: bool,
+    /// Unicast peers configured; none for multicast.
+    pub peers: &'a [UnicastPeer],
+    /// Refuse unicast adverts of others than the peers.
+    pub check_src: bool,
     /// Our own source address, if we have one.
-    pub own: Option<Ipv4Addr>,
-    /// Addresses configured, in any order.
-    pub addresses: &'a [Ipv4Addr],
+    pub own: Option<IpAddr>,
+    /// Addresses configured, in any order; none to leave them alone.
+    pub addresses: Option<&'a [IpAddr]>,
 }
 
 /// An accepted advert and what is odd about it.
@@ -94,78 +127,95 @@ pub struct Accept<'a> {
 pub struct Received {
     /// The advert.
     pub advert: Advert,
-    /// Version 3 with a checksum over the message alone ([`Counter::ChkMessageOnly`]).
-    pub message_only_checksum: bool,
+    /// How its checksum was made ([`Counter::ChkMessageOnly`], [`Counter::ChkOldUnicast`]).
+    pub checksum: Checksum,
     /// Its addresses differ from ours ([`Counter::AddrListErr`]).
     pub addresses_differ: bool,
+    /// Sequence number of its authentication header.
+    pub sequence: Option<u32>,
 }
 
-/// Source and virtual router id of a datagram, enough to find its instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peek {
-    /// Source address.
-    pub src: Ipv4Addr,
-    /// Virtual router id.
-    pub vrid: u8,
-}
-
-/// The whole datagram of `advert`, header checksum included.
+/// The bytes of `advert`: over IPv4 with the header, over IPv6 without.
 ///
-/// The identification is 0, which makes the kernel choose one. An interval outside the field's
-/// range is clamped, and addresses beyond [`ADDRESSES_MAX`] are left out: the configuration has
-/// refused both before.
+/// The identification is 0, which makes the kernel choose one, but for the authentication header,
+/// which covers it. An interval outside the field's range is clamped, and addresses beyond
+/// [`ADDRESSES_MAX`] are left out: the configuration has refused both before.
 ///
 /// KEEPALIVED: the version 3 checksum covers the IPv4 pseudo-header, against RFC 9568 §5.2.8,
-/// because keepalived refuses the other form.
-pub fn encode(advert: &Advert) -> Vec<u8> {
+/// because keepalived refuses the other form. Version 2 over IPv6, which no RFC knows, has no
+/// authentication data, and its checksum covers the pseudo-header.
+pub fn encode(advert: &Advert, style: &Style) -> Vec<u8> {
+    let message = message(advert, style);
+    let (IpAddr::V4(src), IpAddr::V4(dst)) = (advert.src, advert.dst) else {
+        return message;
+    };
+    let ends = (src, dst);
+    let mut datagram = Vec::with_capacity(IPV4_HEADER + AH_HEADER + message.len());
+    if let Auth::Ah(key) = &advert.auth {
+        // Neither 0: the kernel would choose one.
+        let identification = style.sequence as u16 | 1;
+        let payload = AH_HEADER + message.len();
+        let header = ipv4_header(ends, PROTOCOL_AH, style.ttl, identification, payload);
+        datagram.extend(header);
+        datagram.extend(ah::header(key, &header, style.sequence, &message));
+    } else {
+        let header = ipv4_header(ends, PROTOCOL, style.ttl, 0, message.len());
+        datagram.extend(header);
+    }
+    datagram.extend(message);
+    datagram
+}
+
+fn message(advert: &Advert, style: &Style) -> Vec<u8> {
+    let v6 = advert.src.is_ipv6();
+    let addresses = || {
+        let of_family = advert.addresses.iter().filter(|a| a.is_ipv6() == v6);
+        of_family.take(ADDRESSES_MAX)
+    };
     let mut message = Vec::with_capacity(DATAGRAM_MAX);
-    let count = advert.addresses.len().min(ADDRESSES_MAX) as u8;
+    let count = addresses().count() as u8;
     let [b4, b5] = match advert.version {
         VrrpVersion::V2 => [auth_type(&advert.auth), seconds(advert.interval)],
         VrrpVersion::V3 => centiseconds(advert.interval).to_be_bytes(),
     };
     let kind = number(advert.version) << 4 | TYPE_ADVERTISEMENT;
     message.extend([kind, advert.vrid, advert.priority, count, b4, b5, 0, 0]);
-    for address in advert.addresses.iter().take(ADDRESSES_MAX) {
-        message.extend(address.octets());
+    for address in addresses() {
+        match address {
+            IpAddr::V4(address) => message.extend(address.octets()),
+            IpAddr::V6(address) => message.extend(address.octets()),
+        }
     }
-    if advert.version == VrrpVersion::V2 {
+    if trailer(advert.version, v6) > 0 {
         message.extend(auth_data(&advert.auth));
     }
-    let check = match advert.version {
-        VrrpVersion::V2 => checksum(&[&message]),
-        VrrpVersion::V3 => checksum(&[&pseudo_header(advert.src, advert.dst, &message), &message]),
+    let pseudo = match (advert.version, v6, style.checksum) {
+        (_, true, _) | (VrrpVersion::V3, _, Checksum::PseudoHeader) => {
+            pseudo_header(advert.src, advert.dst, &message)
+        }
+        (VrrpVersion::V3, _, Checksum::OldUnicast) => {
+            pseudo_header(advert.src, OLD_GROUP.into(), &message)
+        }
+        _ => Vec::new(),
     };
+    let check = checksum(&[&pseudo, &message]);
     if let Some(field) = message.get_mut(6..8) {
         field.copy_from_slice(&check.to_be_bytes());
     }
-    let mut datagram = ip_header(advert.src, advert.dst, message.len()).to_vec();
-    datagram.append(&mut message);
-    datagram
+    message
 }
 
-/// Who sent `datagram` and to which virtual router, without judging the rest.
-pub fn peek(datagram: &[u8]) -> Option<Peek> {
-    let (header, message) = split(datagram)?;
-    Some(Peek {
-        src: header.src,
-        vrid: *message.get(1)?,
-    })
-}
-
-/// Reads a whole datagram of protocol 112 as a raw socket delivers it, and judges it.
+/// Judges a datagram.
 ///
 /// RFC 9568 §7.1, RFC 3768 §7.1. KEEPALIVED: checks come in its order, so that the counter that
-/// moves is the one an operator knows. Bytes after the IP total length (Ethernet padding) are
-/// ignored. A differing address list is noted and does not refuse the advert.
-pub fn decode(datagram: &[u8], accept: &Accept<'_>) -> Result<Received, Counter> {
-    let (ip, message) = split(datagram).ok_or(Counter::PacketLenErr)?;
+/// moves is the one an operator knows. A differing address list is noted and does not refuse the
+/// advert.
+pub fn decode(datagram: &Datagram<'_>, accept: &Accept<'_>) -> Result<Received, Counter> {
+    let (message, v6) = (datagram.message, datagram.src.is_ipv6());
     let &[kind, vrid, priority, count, b4, b5, _, _, ref body @ ..] = message else {
         return Err(Counter::PacketLenErr);
     };
-    if ip.ttl != TTL {
-        return Err(Counter::IpTtlErr);
-    }
+    check_ttl(datagram, accept)?;
     let version = accept.version;
     if kind >> 4 != number(version) {
         return Err(Counter::VersErr);
@@ -173,45 +223,47 @@ pub fn decode(datagram: &[u8], accept: &Accept<'_>) -> Result<Received, Counter>
     if vrid != accept.vrid {
         return Err(Counter::VridErr);
     }
+    let width = if v6 { 16 } else { 4 };
     let (list, rest) = body
-        .split_at_checked(4 * usize::from(count))
+        .split_at_checked(width * usize::from(count))
         .ok_or(Counter::PacketLenErr)?;
-    let (auth, interval) = match version {
-        VrrpVersion::V2 => (
-            check_auth(b4, rest, accept.auth)?,
-            check_seconds(b5, accept.interval)?,
-        ),
+    let (auth, sequence, interval) = match version {
+        VrrpVersion::V2 => {
+            let (auth, sequence) = check_auth(b4, rest, datagram, accept.auth)?;
+            (auth, sequence, check_seconds(b5, accept.interval)?)
+        }
         VrrpVersion::V3 => {
             let centis = u64::from(u16::from_be_bytes([b4, b5])) & CENTISECONDS_MAX;
-            (Auth::None, Duration::from_millis(centis * CENTISECOND_MS))
+            let interval = Duration::from_millis(centis * CENTISECOND_MS);
+            (Auth::None, None, interval)
         }
     };
     if kind & 0xf != TYPE_ADVERTISEMENT {
         return Err(Counter::InvalidTypeRcvd);
     }
-    let trailer = if version == VrrpVersion::V2 {
-        AUTH_DATA
-    } else {
-        0
-    };
-    if rest.len() != trailer {
+    if rest.len() != trailer(version, v6) {
         return Err(Counter::PacketLenErr);
     }
-    let message_only_checksum = check_sum(version, &ip, message)?;
-    if ip.dst.is_multicast() == accept.unicast {
+    let checksum = check_sum(version, datagram)?;
+    let unicast = !accept.peers.is_empty();
+    if datagram.dst.is_multicast() == unicast {
         return Err(Counter::DeliveryErr);
     }
-    if accept.own == Some(ip.src) {
+    if accept.own == Some(datagram.src) {
         return Err(Counter::OwnAddrErr);
     }
-    let (list, _) = list.as_chunks::<4>();
-    let addresses: Vec<Ipv4Addr> = list.iter().map(|octets| (*octets).into()).collect();
+    if unicast && accept.check_src && peer(datagram, accept).is_none() {
+        return Err(Counter::UnicastSrcErr);
+    }
+    let addresses = addresses(list, v6);
+    let differ = |configured: &[IpAddr]| !same_set(&addresses, configured, v6);
     Ok(Received {
-        message_only_checksum,
-        addresses_differ: !same_set(&addresses, accept.addresses),
+        checksum,
+        sequence,
+        addresses_differ: accept.addresses.is_some_and(differ),
         advert: Advert {
-            src: ip.src,
-            dst: ip.dst,
+            src: datagram.src,
+            dst: datagram.dst,
             version,
             vrid,
             priority,
@@ -222,48 +274,51 @@ pub fn decode(datagram: &[u8], accept: &Accept<'_>) -> Result<Received, Counter>
     })
 }
 
-struct IpHeader {
-    ttl: u8,
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
+/// The configured peer that sent it.
+fn peer<'a>(datagram: &Datagram<'_>, accept: &Accept<'a>) -> Option<&'a UnicastPeer> {
+    accept.peers.iter().find(|peer| peer.addr == datagram.src)
 }
 
-/// Splits the IP header (of any length) from the payload that its total length announces.
-fn split(datagram: &[u8]) -> Option<(IpHeader, &[u8])> {
-    let &[first, _, len0, len1, _, _, _, _, ttl, ..] = datagram else {
-        return None;
+/// KEEPALIVED: a unicast advert may have been forwarded; only a peer's `min_ttl` and `max_ttl` say
+/// how often.
+fn check_ttl(datagram: &Datagram<'_>, accept: &Accept<'_>) -> Result<(), Counter> {
+    let good = if accept.peers.is_empty() {
+        datagram.ttl == TTL
+    } else {
+        peer(datagram, accept).is_none_or(|peer| peer.ttl.contains(&datagram.ttl))
     };
-    let header_len = usize::from(first & 0xf) * 4;
-    let total_len = usize::from(u16::from_be_bytes([len0, len1]));
-    if first >> 4 != 4 || header_len < IP_HEADER {
-        return None;
-    }
-    let address = |at: usize| -> Option<Ipv4Addr> {
-        let octets: [u8; 4] = datagram.get(at..at + 4)?.try_into().ok()?;
-        Some(Ipv4Addr::from(octets))
-    };
-    let header = IpHeader {
-        ttl,
-        src: address(12)?,
-        dst: address(16)?,
-    };
-    Some((header, datagram.get(header_len..total_len)?))
+    if good { Ok(()) } else { Err(Counter::IpTtlErr) }
 }
 
-fn check_auth(kind: u8, data: &[u8], expected: &Auth) -> Result<Auth, Counter> {
+/// What was proved, and the sequence number that came with it.
+fn check_auth(
+    kind: u8,
+    data: &[u8],
+    datagram: &Datagram<'_>,
+    expected: &Auth,
+) -> Result<(Auth, Option<u32>), Counter> {
     if !matches!(kind, AUTH_NONE | AUTH_PASS | AUTH_AH) {
         return Err(Counter::InvalidAuthtype);
     }
     if kind != auth_type(expected) {
         return Err(Counter::AuthtypeMismatch);
     }
-    if let Auth::Pass(password) = expected {
-        let data = data.get(..AUTH_DATA).ok_or(Counter::PacketLenErr)?;
-        if data != password {
-            return Err(Counter::AuthFailure);
+    match expected {
+        Auth::Pass(password) if datagram.src.is_ipv4() => {
+            let data = data.get(..AUTH_DATA).ok_or(Counter::PacketLenErr)?;
+            if data != password {
+                return Err(Counter::AuthFailure);
+            }
         }
+        Auth::Ah(key) => {
+            let ah = datagram.ah.ok_or(Counter::AuthtypeMismatch)?;
+            let sequence = ah::check(key, datagram.header, ah, datagram.message);
+            let sequence = sequence.ok_or(Counter::AuthFailure)?;
+            return Ok((expected.clone(), Some(sequence)));
+        }
+        Auth::None | Auth::Pass(_) => {}
     }
-    Ok(expected.clone())
+    Ok((expected.clone(), None))
 }
 
 fn check_seconds(field: u8, expected: Duration) -> Result<Duration, Counter> {
@@ -274,21 +329,25 @@ fn check_seconds(field: u8, expected: Duration) -> Result<Duration, Counter> {
     }
 }
 
-/// Whether the checksum is right, and then whether it is the form without the pseudo-header.
-fn check_sum(version: VrrpVersion, ip: &IpHeader, message: &[u8]) -> Result<bool, Counter> {
-    let message_only = checksum(&[message]) == 0;
-    let right = match version {
-        VrrpVersion::V2 => message_only,
-        VrrpVersion::V3 => {
-            let pseudo = pseudo_header(ip.src, ip.dst, message);
-            if checksum(&[&pseudo, message]) == 0 {
-                return Ok(false);
-            }
-            message_only
-        }
-    };
-    if right {
-        Ok(version == VrrpVersion::V3)
+/// How the checksum was made, if it is right.
+fn check_sum(version: VrrpVersion, datagram: &Datagram<'_>) -> Result<Checksum, Counter> {
+    let message = datagram.message;
+    let with = |dst| checksum(&[&pseudo_header(datagram.src, dst, message), message]) == 0;
+    let v6 = datagram.src.is_ipv6();
+    if version == VrrpVersion::V2 && !v6 {
+        let right = checksum(&[message]) == 0;
+        return right
+            .then_some(Checksum::MessageOnly)
+            .ok_or(Counter::ChkErr);
+    }
+    if with(datagram.dst) {
+        Ok(Checksum::PseudoHeader)
+    } else if v6 {
+        Err(Counter::ChkErr)
+    } else if checksum(&[message]) == 0 {
+        Ok(Checksum::MessageOnly)
+    } else if !datagram.dst.is_multicast() && with(OLD_GROUP.into()) {
+        Ok(Checksum::OldUnicast)
     } else {
         Err(Counter::ChkErr)
     }
@@ -301,16 +360,25 @@ fn number(version: VrrpVersion) -> u8 {
     }
 }
 
+/// Bytes of authentication data behind the addresses.
+fn trailer(version: VrrpVersion, v6: bool) -> usize {
+    match (version, v6) {
+        (VrrpVersion::V2, false) => AUTH_DATA,
+        _ => 0,
+    }
+}
+
 fn auth_type(auth: &Auth) -> u8 {
     match auth {
         Auth::None => AUTH_NONE,
         Auth::Pass(_) => AUTH_PASS,
+        Auth::Ah(_) => AUTH_AH,
     }
 }
 
 fn auth_data(auth: &Auth) -> [u8; AUTH_DATA] {
     match auth {
-        Auth::None => [0; AUTH_DATA],
+        Auth::None | Auth::Ah(_) => [0; AUTH_DATA],
         Auth::Pass(password) => *password,
     }
 }
@@ -324,42 +392,33 @@ fn centiseconds(interval: Duration) -> u16 {
     (millis / CENTISECOND_MS).clamp(1, CENTISECONDS_MAX) as u16
 }
 
-fn ip_header(src: Ipv4Addr, dst: Ipv4Addr, payload: usize) -> [u8; IP_HEADER] {
-    let [len0, len1] = ((IP_HEADER + payload) as u16).to_be_bytes();
-    let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (src.octets(), dst.octets());
-    let with = |[c0, c1]: [u8; 2]| {
-        [
-            0x45, TOS, len0, len1, 0, 0, 0, 0, TTL, PROTOCOL, c0, c1, //
-            s0, s1, s2, s3, d0, d1, d2, d3,
-        ]
-    };
-    with(checksum(&[&with([0, 0])]).to_be_bytes())
-}
-
-/// RFC 9568 §5.2.8: source, destination, zero, protocol, length of the message.
-fn pseudo_header(src: Ipv4Addr, dst: Ipv4Addr, message: &[u8]) -> [u8; 12] {
-    let [len0, len1] = (message.len() as u16).to_be_bytes();
-    let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (src.octets(), dst.octets());
-    [s0, s1, s2, s3, d0, d1, d2, d3, 0, PROTOCOL, len0, len1]
-}
-
-/// RFC 1071 over `parts`, each of even length except the last; zero when a checksum is right.
-fn checksum(parts: &[&[u8]]) -> u16 {
-    let sum = parts.iter().fold(0, |sum, part| csum::sum(part, sum));
-    u16::from_be(csum::finish(sum))
+fn addresses(list: &[u8], v6: bool) -> Vec<IpAddr> {
+    if v6 {
+        let (list, _) = list.as_chunks::<16>();
+        list.iter()
+            .map(|octets| Ipv6Addr::from(*octets).into())
+            .collect()
+    } else {
+        let (list, _) = list.as_chunks::<4>();
+        list.iter()
+            .map(|octets| Ipv4Addr::from(*octets).into())
+            .collect()
+    }
 }
 
 /// Same addresses in any order: routers may list them differently.
-fn same_set(heard: &[Ipv4Addr], configured: &[Ipv4Addr]) -> bool {
-    if heard == configured {
-        return true;
-    }
-    let sorted = |list: &[Ipv4Addr]| {
+fn same_set(heard: &[IpAddr], configured: &[IpAddr], v6: bool) -> bool {
+    let configured: Vec<IpAddr> = configured
+        .iter()
+        .filter(|address| address.is_ipv6() == v6)
+        .copied()
+        .collect();
+    let sorted = |list: &[IpAddr]| {
         let mut list = list.to_vec();
         list.sort_unstable();
         list
     };
-    heard.len() == configured.len() && sorted(heard) == sorted(configured)
+    heard == configured || heard.len() == configured.len() && sorted(heard) == sorted(&configured)
 }
 
 #[cfg(test)]

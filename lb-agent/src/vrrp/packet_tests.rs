@@ -5,9 +5,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
-const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const VIPS: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 100), Ipv4Addr::new(192, 0, 2, 101)];
+#[path = "packet/form_tests.rs"]
+mod form_tests;
+
+const GROUP: IpAddr = IpAddr::V4(Ipv4Addr::new(224, 0, 0, 18));
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const VIPS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 100)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 101)),
+];
 const PASSWORD: Auth = Auth::Pass(*b"1111\0\0\0\0");
 
 fn advert(version: VrrpVersion, auth: Auth) -> Advert {
@@ -37,10 +43,21 @@ fn accept(advert: &Advert) -> Accept<'_> {
         vrid: advert.vrid,
         auth: &advert.auth,
         interval: advert.interval,
-        unicast: !advert.dst.is_multicast(),
+        peers: &[],
+        check_src: false,
         own: None,
-        addresses: &advert.addresses,
+        addresses: Some(&advert.addresses),
     }
+}
+
+/// As the driver does it.
+fn decode(bytes: &[u8], accept: &Accept<'_>) -> Result<Received, Counter> {
+    let datagram = Datagram::v4(bytes).ok_or(Counter::PacketLenErr)?;
+    super::decode(&datagram, accept)
+}
+
+fn encode(advert: &Advert) -> Vec<u8> {
+    super::encode(advert, &Style::default())
 }
 
 /// The datagram of `advert` after `change`, with the VRRP checksum made right again.
@@ -97,13 +114,13 @@ fn both_v3_checksums_are_accepted_and_the_second_is_noted() {
     let advert = v3();
     let mut datagram = encode(&advert);
     let received = decode(&datagram, &accept(&advert)).unwrap();
-    assert!(!received.message_only_checksum);
+    assert_eq!(received.checksum, Checksum::PseudoHeader);
 
     datagram[26..28].fill(0);
     let check = checksum(&[&datagram[20..]]);
     datagram[26..28].copy_from_slice(&check.to_be_bytes());
     let received = decode(&datagram, &accept(&advert)).unwrap();
-    assert!(received.message_only_checksum);
+    assert_eq!(received.checksum, Checksum::MessageOnly);
     assert_eq!(received.advert, advert);
 }
 
@@ -117,10 +134,11 @@ fn ip_options_and_ethernet_padding_are_stepped_over() {
     datagram.extend([0xee; 10]);
     assert_eq!(decode(&datagram, &accept(&advert)).unwrap().advert, advert);
     assert_eq!(
-        peek(&datagram),
+        Datagram::v4(&datagram).unwrap().peek(),
         Some(Peek {
             src: PEER,
-            vrid: 51
+            vrid: 51,
+            priority: advert.priority
         })
     );
 }
@@ -180,8 +198,9 @@ fn own_address_and_wrong_delivery_are_refused() {
         ..accept(&advert)
     };
     assert_eq!(decode(&datagram, &looped), Err(Counter::OwnAddrErr));
+    let peers = [UnicastPeer::anywhere(PEER)];
     let unicast = Accept {
-        unicast: true,
+        peers: &peers,
         ..accept(&advert)
     };
     assert_eq!(decode(&datagram, &unicast), Err(Counter::DeliveryErr));
@@ -191,9 +210,9 @@ fn own_address_and_wrong_delivery_are_refused() {
 fn another_address_list_is_noted_and_another_order_is_not() {
     let advert = v3();
     let datagram = encode(&advert);
-    let differ = |addresses: &[Ipv4Addr]| {
+    let differ = |addresses: &[IpAddr]| {
         let accept = Accept {
-            addresses,
+            addresses: Some(addresses),
             ..accept(&advert)
         };
         decode(&datagram, &accept).unwrap().addresses_differ
@@ -204,12 +223,19 @@ fn another_address_list_is_noted_and_another_order_is_not() {
 }
 
 fn any_advert() -> impl Strategy<Value = Advert> {
-    let auth = prop_oneof![Just(Auth::None), any::<[u8; 8]>().prop_map(Auth::Pass)];
+    let auth = prop_oneof![
+        Just(Auth::None),
+        any::<[u8; 8]>().prop_map(Auth::Pass),
+        any::<[u8; 8]>().prop_map(Auth::Ah)
+    ];
     let version = prop_oneof![Just(VrrpVersion::V2), Just(VrrpVersion::V3)];
     let addresses = prop::collection::vec(any::<Ipv4Addr>(), 0..=ADDRESSES_MAX);
-    let head = (any::<Ipv4Addr>(), any::<Ipv4Addr>(), version);
+    let group = any::<u32>().prop_map(|bits| Ipv4Addr::from_bits(bits & 0x0fff_ffff | 0xe000_0000));
+    let head = (any::<Ipv4Addr>(), group, version);
     (head, 1u8..=255, any::<u8>(), 1u16..=4095, auth, addresses).prop_map(
         |((src, dst, version), vrid, priority, interval, auth, addresses)| {
+            let (src, dst) = (src.into(), dst.into());
+            let addresses = addresses.into_iter().map(IpAddr::V4).collect();
             let (auth, interval) = match version {
                 VrrpVersion::V2 => (auth, Duration::from_secs(u64::from(interval % 255 + 1))),
                 VrrpVersion::V3 => (Auth::None, Duration::from_millis(u64::from(interval) * 10)),
@@ -234,7 +260,6 @@ proptest! {
         let received = decode(&encode(&advert), &accept(&advert)).unwrap();
         prop_assert_eq!(received.advert, advert);
         prop_assert!(!received.addresses_differ);
-        prop_assert!(!received.message_only_checksum);
     }
 
     #[test]
@@ -242,7 +267,7 @@ proptest! {
         for advert in [v2(), v3()] {
             let _ = decode(&bytes, &accept(&advert));
         }
-        let _ = peek(&bytes);
+        let _ = Datagram::v4(&bytes).map(|datagram| datagram.peek());
     }
 
     /// Damaged real datagrams reach deeper than random bytes do.

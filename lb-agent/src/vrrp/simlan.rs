@@ -18,7 +18,7 @@ use super::fsm::{Instance, Settings};
 use super::priority::{Standing, Verdict};
 use super::sync_group::{Group, Member};
 use super::time::Nanos;
-use crate::config::model::VrrpVersion;
+use crate::config::model::{Announcing, Exchange, VrrpVersion};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -340,7 +340,7 @@ impl Lan {
 
     fn down(&self, at: usize) -> Duration {
         let settings = self.routers[at].settings;
-        down_interval(settings.version, settings.priority, settings.interval)
+        down_interval(settings.version, settings.priority, settings.interval, 3)
     }
 
     fn longest_down(&self) -> Duration {
@@ -370,6 +370,8 @@ fn settings(version: VrrpVersion, priority: u8, interval: Duration) -> Settings 
         preempt: true,
         preempt_delay: Duration::ZERO,
         grouped: false,
+        announcing: Announcing::default(),
+        exchange: Exchange::default(),
     }
 }
 

@@ -6,23 +6,29 @@
 //! the state changes, so that a flood of bad adverts is counted in full and logged once.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
+use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::counters::{Counter, Counters};
 use super::event::{Input, Notice, Reason, Scope, State, Told};
 use super::fsm::{Instance, Settings};
-use super::packet::{self, Accept, Advert};
+use super::packet::{self, Accept, Advert, Datagram, Received, Style, TTL};
 use super::priority::{self, Condition, Verdict};
-use super::status::{InstanceStatus, RIVALS_MAX, Rival, TrackStatus, unix_ms};
-use crate::config::model::{Tracked, VrrpInstance};
+use super::rivals::{Claim, News, Rivals};
+use super::socket::Kind;
+use super::status::{InstanceStatus, Rival, TrackStatus, unix_ms};
+use super::time::Nanos;
+use crate::config::model::{Auth, Checksum, Family, Tracked, VrrpInstance, VrrpVersion};
 
 /// A configured instance, its state machine and its books.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) config: VrrpInstance,
     pub(super) fsm: Instance,
+    /// Its start is put off.
+    pub(super) waits: bool,
     /// Interface index while the interface exists.
     pub(super) ifindex: Option<u32>,
     /// Its interface did something odd: look at it again.
@@ -31,11 +37,19 @@ pub(super) struct Slot {
     pub(super) complaint: Option<String>,
     /// What is known of each of the configuration's tracks, in their order.
     conditions: Vec<Condition>,
-    addresses: Vec<Ipv4Addr>,
+    addresses: Vec<IpAddr>,
+    /// Sequence number of the authentication header sent or heard last.
+    sequence: u32,
+    /// Sender, sequence number and moment of the one heard last.
+    heard_sequence: Option<(IpAddr, u32, Nanos)>,
+    /// Sender whose addresses were compared last.
+    compared: Option<IpAddr>,
+    /// A unicast peer uses the old checksum.
+    old_checksum: bool,
     counters: Counters,
     logged: BTreeSet<Counter>,
     master: Option<IpAddr>,
-    rivals: Vec<Rival>,
+    rivals: Rivals,
     since_unix_ms: u64,
 }
 
@@ -48,19 +62,26 @@ impl Slot {
             preempt: config.preempt,
             preempt_delay: config.preempt_delay,
             grouped: config.group.is_some(),
+            announcing: config.announcing,
+            exchange: config.exchange,
         };
         Self {
             fsm: Instance::new(settings),
             conditions: vec![Condition::Unknown; config.tracks.len()],
             addresses: config.vips.iter().map(|vip| vip.addr).collect(),
+            sequence: first_sequence(),
+            heard_sequence: None,
+            compared: None,
+            old_checksum: false,
             config,
+            waits: false,
             ifindex: None,
             suspect: false,
             complaint: None,
             counters: Counters::default(),
             logged: BTreeSet::new(),
             master: None,
-            rivals: Vec::new(),
+            rivals: Rivals::default(),
             since_unix_ms: unix_ms(),
         }
     }
@@ -96,50 +117,144 @@ impl Slot {
         )
     }
 
-    /// Counts a datagram for this instance; the input it makes when it is believed.
-    pub(super) fn receive(&mut self, datagram: &[u8]) -> Option<Input> {
+    /// The socket that it sends and hears with.
+    pub(super) fn kind(&self) -> Kind {
+        match (self.config.family, &self.config.auth) {
+            (Family::V6, _) => Kind::V6,
+            (Family::V4, Auth::Ah(_)) => Kind::V4Ah,
+            (Family::V4, _) => Kind::V4,
+        }
+    }
+
+    /// Counts a datagram for this instance (none if it was too short to be one); the input it
+    /// makes when it is believed.
+    pub(super) fn receive(&mut self, now: Nanos, datagram: Option<&Datagram<'_>>) -> Option<Input> {
+        let Some(datagram) = datagram else {
+            self.trouble(Counter::PacketLenErr, None);
+            return None;
+        };
+        let exchange = &self.config.exchange;
+        let known = exchange.skip_addresses && self.compared == Some(datagram.src);
         let accept = Accept {
             version: self.config.version,
             vrid: self.config.vrid,
             auth: &self.config.auth,
             interval: self.config.advert_interval,
-            unicast: !self.config.unicast_peers.is_empty(),
-            own: self.source(),
-            addresses: &self.addresses,
+            peers: &self.config.unicast_peers,
+            check_src: exchange.check_src,
+            own: self.fsm.source(),
+            addresses: (!known).then_some(self.addresses.as_slice()),
         };
-        let received = match packet::decode(datagram, &accept) {
+        let received = packet::decode(datagram, &accept)
+            .and_then(|received| self.check_sequence(now, received));
+        let received = match received {
             Ok(received) => received,
             Err(refusal) => {
-                let src = packet::peek(datagram).map(|peek| peek.src.into());
-                self.trouble(refusal, src);
+                self.refused(now, datagram, refusal);
                 return None;
             }
         };
-        let advert = received.advert;
-        let src = IpAddr::V4(advert.src);
         self.counters.bump(Counter::AdvertRcvd);
-        if received.message_only_checksum {
-            self.counters.bump(Counter::ChkMessageOnly);
-        }
-        if received.addresses_differ {
-            self.trouble(Counter::AddrListErr, Some(src));
-        }
-        if advert.priority == 0 {
+        self.note_form(&received);
+        let Advert {
+            src,
+            priority,
+            interval,
+            ..
+        } = received.advert;
+        if priority == 0 {
             self.counters.bump(Counter::PriZeroRcvd);
         } else {
-            self.heard(src, advert.priority);
+            self.heard(now, src, priority);
         }
         Some(Input::Advert {
             src,
-            priority: advert.priority,
-            interval: advert.interval,
+            priority,
+            interval,
         })
     }
 
+    /// KEEPALIVED: one counter for what is sent and heard, which never goes back. Here a sender may
+    /// begin anew after it was silent for so long that it may have been restarted.
+    fn check_sequence(&mut self, now: Nanos, received: Received) -> Result<Received, Counter> {
+        let Some(sequence) = received.sequence else {
+            return Ok(received);
+        };
+        let src = received.advert.src;
+        if let Some((from, last, at)) = self.heard_sequence
+            && from == src
+            && sequence <= last
+            && now.since(at) <= self.patience()
+        {
+            return Err(Counter::AuthReplay);
+        }
+        self.heard_sequence = Some((src, sequence, now));
+        self.sequence = self.sequence.max(sequence);
+        Ok(received)
+    }
+
+    fn refused(&mut self, now: Nanos, datagram: &Datagram<'_>, refusal: Counter) {
+        self.trouble(refusal, Some(datagram.src));
+        let peek = datagram.peek().filter(|_| shows_a_rival(refusal));
+        if let Some(peek) = peek {
+            let claim = Claim {
+                src: peek.src,
+                priority: peek.priority,
+                refused: Some(refusal),
+            };
+            self.rival(now, claim);
+        }
+    }
+
+    /// Notes what is odd about an advert that is believed.
+    fn note_form(&mut self, received: &Received) {
+        let src = received.advert.src;
+        self.compared = Some(src);
+        if received.addresses_differ {
+            self.trouble(Counter::AddrListErr, Some(src));
+        }
+        let version = self.config.version;
+        match received.checksum {
+            Checksum::MessageOnly if version == VrrpVersion::V3 => {
+                self.counters.bump(Counter::ChkMessageOnly);
+            }
+            Checksum::OldUnicast => {
+                self.counters.bump(Counter::ChkOldUnicast);
+                self.old_checksum = self.config.exchange.learn_checksum;
+            }
+            Checksum::MessageOnly | Checksum::PseudoHeader => {}
+        }
+    }
+
+    /// The group, or every peer.
+    pub(super) fn destinations(&self) -> Vec<IpAddr> {
+        if self.config.unicast_peers.is_empty() {
+            vec![self.config.mcast_group]
+        } else {
+            let peers = self.config.unicast_peers.iter();
+            peers.map(|peer| peer.addr).collect()
+        }
+    }
+
+    /// How the next advert is packed.
+    pub(super) fn style(&mut self) -> Style {
+        self.sequence = self.sequence.saturating_add(1);
+        let unicast = !self.config.unicast_peers.is_empty();
+        let exchange = &self.config.exchange;
+        Style {
+            ttl: if unicast { exchange.unicast_ttl } else { TTL },
+            checksum: match exchange.checksum {
+                Checksum::PseudoHeader if self.old_checksum && unicast => Checksum::OldUnicast,
+                other => other,
+            },
+            sequence: self.sequence,
+        }
+    }
+
     /// The advert to send now, to `dst`; none without a source address.
-    pub(super) fn advert(&self, priority: u8, dst: Ipv4Addr) -> Option<Advert> {
+    pub(super) fn advert(&self, priority: u8, dst: IpAddr) -> Option<Advert> {
         Some(Advert {
-            src: self.source()?,
+            src: self.fsm.source()?,
             dst,
             version: self.config.version,
             vrid: self.config.vrid,
@@ -151,7 +266,11 @@ impl Slot {
     }
 
     /// Counts a datagram sent, or not.
-    pub(super) fn sent(&mut self, priority: u8, result: &std::io::Result<()>) {
+    pub(super) fn sent(&mut self, now: Nanos, priority: u8, result: &std::io::Result<()>) {
+        for src in self.rivals.gone(now, self.patience()) {
+            let name = &self.config.name;
+            info!("{name}: the split brain is over: {src} is not MASTER any more");
+        }
         if let Err(cause) = result {
             self.counters.bump(Counter::SendErr);
             self.suspect = true;
@@ -179,6 +298,7 @@ impl Slot {
         }
         if from == State::Master {
             self.counters.bump(Counter::ReleaseMaster);
+            self.rivals.end();
         }
         if let Reason::HigherPriority { src, .. } | Reason::HigherAddress { src } = reason {
             self.master = Some(src);
@@ -192,7 +312,7 @@ impl Slot {
         }
     }
 
-    pub(super) fn status(&self) -> InstanceStatus {
+    pub(super) fn status(&self, now: Nanos) -> InstanceStatus {
         InstanceStatus {
             name: self.config.name.clone(),
             state: self.fsm.state(),
@@ -205,7 +325,11 @@ impl Slot {
             master: self.master,
             since_unix_ms: self.since_unix_ms,
             counters: self.counters.clone(),
-            rivals: self.rivals.clone(),
+            rivals: self
+                .rivals
+                .iter()
+                .map(|known| Rival::new(known, now))
+                .collect(),
             tracks: self
                 .config
                 .tracks
@@ -219,33 +343,51 @@ impl Slot {
         }
     }
 
-    fn source(&self) -> Option<Ipv4Addr> {
-        match self.fsm.source() {
-            Some(IpAddr::V4(source)) => Some(source),
-            _ => None,
+    fn heard(&mut self, now: Nanos, src: IpAddr, priority: u8) {
+        self.master = Some(src);
+        let refused = None;
+        self.rival(
+            now,
+            Claim {
+                src,
+                priority,
+                refused,
+            },
+        );
+    }
+
+    /// Another MASTER was heard.
+    fn rival(&mut self, now: Nanos, claim: Claim) {
+        if self.fsm.state() != State::Master || claim.priority == 0 {
+            return;
+        }
+        self.master = None;
+        self.counters.bump(Counter::RivalRcvd);
+        let (interval, patience) = (self.config.advert_interval, self.patience());
+        let news = self.rivals.heard(now, claim, interval, patience);
+        let (name, Claim { src, priority, .. }) = (&self.config.name, claim);
+        let refused = claim.refused.map_or(String::new(), |counter| {
+            format!(" (its adverts are refused: {})", counter.name())
+        });
+        match news {
+            None => {}
+            Some(News::Another) => {
+                warn!("{name}: {src} is MASTER too, with priority {priority}{refused}");
+            }
+            Some(News::Split(age)) => {
+                self.counters.bump(Counter::SplitBrain);
+                let seconds = age.as_secs_f64();
+                error!(
+                    "{name}: SPLIT BRAIN: {src} with priority {priority} does not step down, \
+                     {seconds:.1} s after it was first heard{refused}"
+                );
+            }
         }
     }
 
-    fn heard(&mut self, src: IpAddr, priority: u8) {
-        if self.fsm.state() != State::Master {
-            self.master = Some(src);
-            return;
-        }
-        let known = self.rivals.iter().position(|rival| rival.address == src);
-        if known.is_none() {
-            let name = &self.config.name;
-            warn!("{name}: {src} is MASTER too, with priority {priority}");
-        }
-        match known {
-            Some(at) => drop(self.rivals.remove(at)),
-            None if self.rivals.len() >= RIVALS_MAX => drop(self.rivals.remove(0)),
-            None => {}
-        }
-        self.rivals.push(Rival {
-            address: src,
-            priority,
-            heard_unix_ms: unix_ms(),
-        });
+    /// Silence after which a rival is believed to be gone.
+    fn patience(&self) -> Duration {
+        self.config.advert_interval * u32::from(self.config.exchange.down_adverts)
     }
 
     fn trouble(&mut self, counter: Counter, src: Option<IpAddr>) {
@@ -260,4 +402,26 @@ impl Slot {
             );
         }
     }
+}
+
+/// Whether a refused advert is one of another MASTER all the same: of this virtual router, but
+/// with other settings.
+fn shows_a_rival(refusal: Counter) -> bool {
+    matches!(
+        refusal,
+        Counter::VersErr
+            | Counter::InvalidAuthtype
+            | Counter::AuthtypeMismatch
+            | Counter::AuthFailure
+            | Counter::AdvertIntervalErr
+            | Counter::ChkErr
+            | Counter::DeliveryErr
+    )
+}
+
+/// Sequence numbers begin with the seconds since 1970: with an advert a second at most they are
+/// higher than those of any earlier run, so that no peer takes them for a replay.
+fn first_sequence() -> u32 {
+    const MILLIS: u64 = 1000;
+    u32::try_from(unix_ms() / MILLIS).unwrap_or_default()
 }

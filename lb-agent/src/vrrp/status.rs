@@ -10,9 +10,11 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::counters::Counters;
+use super::counters::{Counter, Counters};
 use super::event::State;
 use super::priority::Condition;
+use super::rivals::Known;
+use super::time::Nanos;
 use crate::config::model::{Track, VrrpVersion};
 
 /// One instance at one moment.
@@ -41,7 +43,7 @@ pub struct InstanceStatus {
     /// Figures by name.
     pub counters: Counters,
     /// Routers heard advertising while this one was MASTER, the latest last; at most
-    /// [`RIVALS_MAX`].
+    /// [`super::rivals::RIVALS_MAX`].
     pub rivals: Vec<Rival>,
     /// What it tracks, in the order of the file.
     pub tracks: Vec<TrackStatus>,
@@ -57,18 +59,37 @@ pub struct TrackStatus {
     pub condition: Condition,
 }
 
-/// Rivals remembered per instance: forged sources must not fill the memory.
-pub const RIVALS_MAX: usize = 16;
-
 /// Another router that was MASTER of the same virtual router at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rival {
     /// Its address.
     pub address: IpAddr,
     /// Its priority.
     pub priority: u8,
-    /// When it was heard last, in milliseconds since 1970.
-    pub heard_unix_ms: u64,
+    /// Seconds since its claim was heard first.
+    pub claims_seconds: f64,
+    /// Seconds since it was heard last.
+    pub heard_seconds_ago: f64,
+    /// Its adverts.
+    pub adverts: u64,
+    /// It did not step down when it heard us, and has not been silent since: a split brain.
+    pub split_brain: bool,
+    /// Name of the counter of its refused adverts; none when they are believed.
+    pub refused: Option<&'static str>,
+}
+
+impl Rival {
+    pub(super) fn new(known: &Known, now: Nanos) -> Self {
+        Self {
+            address: known.claim.src,
+            priority: known.claim.priority,
+            claims_seconds: now.since(known.first).as_secs_f64(),
+            heard_seconds_ago: now.since(known.last).as_secs_f64(),
+            adverts: known.adverts,
+            split_brain: known.split,
+            refused: known.claim.refused.map(Counter::name),
+        }
+    }
 }
 
 /// The wall clock, in milliseconds since 1970.

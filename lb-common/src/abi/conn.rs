@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A connection: a slot in a cache line of eight words. IPv4 slots have two words, four to a line;
-//! IPv6 slots have four words, two to a line.
+//! A connection: a slot in a line of four. IPv4 slots have two words, so a line is a cache line; IPv6
+//! slots have four words, so a line is two of them side by side.
 //!
 //! ```text
 //! IPv4:  | meta 0 | key 0 | meta 1 | key 1 | meta 2 | key 2 | meta 3 | key 3 |
-//! IPv6:  | meta 0 |       key 0            | meta 1 |       key 1            |
+//! IPv6:  | meta 0 |       key 0            | meta 1 |       key 1            | … 2 | … 3 |
 //! meta:  destination 16 | generation 16 | state 8 | tick of the last packet 24  (low bits first)
 //! key:   client address 32 or 128 | client port 16 | other port 16              (as in the packet)
 //! ```
@@ -19,14 +19,14 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// Words of a line.
-pub const CONN_WORDS: usize = 8;
-
-/// IPv4 connections in a line.
+/// Connections in a line.
 pub const CONN_SLOTS: usize = 4;
 
-/// IPv6 connections in a line.
-pub const CONN6_SLOTS: usize = 2;
+/// Words of an IPv4 line.
+pub const CONN_WORDS: usize = 2 * CONN_SLOTS;
+
+/// Words of an IPv6 line.
+pub const CONN6_WORDS: usize = 4 * CONN_SLOTS;
 
 /// Slots for each connection of the configured capacity. With two, a table that holds its capacity
 /// is half full, and next to no flow finds its two lines full of others.
@@ -41,13 +41,21 @@ pub const CONN_REPLY: u8 = 0x20;
 /// Bits of [`ConnMeta::state`] that are the state.
 pub const CONN_STATE: u8 = 0x1f;
 
-/// One cache line of the connection table, one row of `CONNS` or `CONNS6`. Every word is read and
-/// written as a whole; meta words are changed by compare-and-exchange only.
+/// A line of the IPv4 table, one row of `CONNS`. Every word is read and written as a whole; meta
+/// words are changed by compare-and-exchange only.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct ConnLine {
     /// The words.
     pub words: [u64; CONN_WORDS],
+}
+
+/// The same of the IPv6 table, one row of `CONNS6`.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Conn6Line {
+    /// The words.
+    pub words: [u64; CONN6_WORDS],
 }
 
 /// What tells the flows of one virtual address and protocol apart; network byte order.
@@ -168,18 +176,9 @@ impl ConnMeta {
     }
 }
 
-/// Lines of an IPv4 table for `max_conns` connections.
+/// Lines of a table for `max_conns` connections.
 pub const fn conn_lines(max_conns: u32) -> u32 {
-    lines(max_conns, CONN_SLOTS)
-}
-
-/// Lines of an IPv6 table for `max_conns` connections.
-pub const fn conn6_lines(max_conns: u32) -> u32 {
-    lines(max_conns, CONN6_SLOTS)
-}
-
-const fn lines(max_conns: u32, slots: usize) -> u32 {
-    let lines = (max_conns as u64 * CONN_SLOTS_EACH as u64).div_ceil(slots as u64);
+    let lines = (max_conns as u64 * CONN_SLOTS_EACH as u64).div_ceil(CONN_SLOTS as u64);
     if lines == 0 { 1 } else { lines as u32 }
 }
 
@@ -213,10 +212,10 @@ mod tests {
     /// IPv4: 32 bytes; a masqueraded connection has two entries, so 64. IPv6: twice that.
     #[test]
     fn memory_of_a_connection() {
-        let line = size_of::<ConnLine>();
+        let (line, line6) = (size_of::<ConnLine>(), size_of::<Conn6Line>());
         assert_eq!(conn_lines(1 << 20) as usize * line, 32 << 20);
         assert_eq!(conn_lines(16 << 20) as usize * line, 512 << 20);
-        assert_eq!(conn6_lines(1 << 20) as usize * line, 64 << 20);
+        assert_eq!(conn_lines(1 << 20) as usize * line6, 64 << 20);
         assert_eq!(conn_lines(0), 1);
     }
 }

@@ -18,8 +18,8 @@ pub struct Link {
     pub zero: u8,
 }
 
-/// Rows of `HOPS` on each CPU.
-pub const MAX_HOPS: u32 = 1024;
+/// Rows of `HOPS`.
+pub const MAX_HOPS: u32 = 4096;
 
 /// The way to a client, as replies of masqueraded servers take it: a row of `HOPS`, by hash.
 ///
@@ -29,6 +29,8 @@ pub const MAX_HOPS: u32 = 1024;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct Hop {
+    /// Odd while the row is written; another number after each change.
+    pub version: u64,
     /// The client, as in the packet.
     pub client: super::AddrWords,
     /// Destination MAC.
@@ -39,6 +41,8 @@ pub struct Hop {
     pub ifindex: u32,
     /// Tick of the last answer of the routing table.
     pub asked: u32,
+    /// Zero.
+    pub zero: u32,
 }
 
 /// How long an answer of the routing table holds, ticks.

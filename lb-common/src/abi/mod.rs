@@ -20,8 +20,8 @@ mod settings;
 mod version;
 
 pub use conn::{
-    CONN_REPLY, CONN_SLOTS, CONN_SLOTS_EACH, CONN_STATE, CONN_TICK_MASK, CONN_WORDS, CONN6_SLOTS,
-    Conn6Key, ConnKey, ConnLine, ConnMeta, conn_lines, conn6_lines,
+    CONN_REPLY, CONN_SLOTS, CONN_SLOTS_EACH, CONN_STATE, CONN_TICK_MASK, CONN_WORDS, CONN6_WORDS,
+    Conn6Key, Conn6Line, ConnKey, ConnLine, ConnMeta, conn_lines,
 };
 pub use counters::{Traffic, VERDICT_SLOTS};
 pub use dest::{
@@ -30,7 +30,9 @@ pub use dest::{
     TUNNEL_IPIP, Tunnel,
 };
 pub use drive::{
-    DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_CONNS, DRIVE_IN_ORDER, DRIVE_LINES, DRIVE_RANDOM, Drive,
+    DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_CONNS, DRIVE_IN_ORDER, DRIVE_LINES, DRIVE_RANDOM, DRIVE_V4,
+    DRIVE_V6, Drive, GENERATE_BATCH, GENERATE_CHUNKS, GENERATE_FRAME, GENERATE_SAMPLE,
+    GENERATE_SERVER_WORD, GENERATE_SERVERS, Generate,
 };
 pub use limits::{
     CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, MAX_DESTS, MAX_HASH_LINES, MAX_LINKS, MAX_MEMBERS,
@@ -53,10 +55,12 @@ pub use version::{ABI_LAYOUT, ABI_VERSION};
 pub const STEP_IPV6: u32 = 0;
 /// Index into `STEPS`: packets to a tunnelled real server.
 pub const STEP_TUNNEL: u32 = 1;
+/// Index into `STEPS`: packets of masqueraded servers.
+pub const STEP_REPLY: u32 = 2;
 /// Rows of `STEPS`.
-pub const STEP_COUNT: u32 = 2;
+pub const STEP_COUNT: u32 = 3;
 /// Names of the programs in `STEPS`, by index.
-pub const STEP_PROGRAMS: [&str; STEP_COUNT as usize] = ["xlvs_ipv6", "xlvs_tunnel"];
+pub const STEP_PROGRAMS: [&str; STEP_COUNT as usize] = ["xlvs_ipv6", "xlvs_tunnel", "xlvs_reply"];
 
 /// Names of the maps, as the packet program declares them and the agent opens them.
 pub mod maps {
@@ -82,11 +86,11 @@ pub mod maps {
     pub const LOADS: &str = "LOADS";
     /// Array by interface index: [`Link`](super::Link).
     pub const LINKS: &str = "LINKS";
-    /// Per-CPU array: [`Hop`](super::Hop) by hash of the client.
+    /// Array: [`Hop`](super::Hop) by hash of the client.
     pub const HOPS: &str = "HOPS";
     /// Array, mapped by the agent: [`ConnLine`](super::ConnLine) by hash, IPv4.
     pub const CONNS: &str = "CONNS";
-    /// The same for IPv6.
+    /// The same for IPv6: [`Conn6Line`](super::Conn6Line).
     pub const CONNS6: &str = "CONNS6";
     /// Per-CPU array by verdict code: one `u64`.
     pub const VERDICTS: &str = "VERDICTS";
@@ -125,9 +129,11 @@ mod tests {
         assert_eq!(size_of::<Load>(), 16);
         assert_eq!(size_of::<Settings>(), 192);
         assert_eq!(size_of::<Link>(), 8);
-        assert_eq!(size_of::<Hop>(), 36);
+        assert_eq!(size_of::<Hop>(), 48);
         assert_eq!(size_of::<ConnLine>(), 64);
+        assert_eq!(size_of::<Conn6Line>(), 128);
         assert_eq!(size_of::<Traffic>(), 40);
-        assert_eq!(size_of::<Drive>(), 56);
+        assert_eq!(size_of::<Drive>(), 72);
+        assert_eq!(size_of::<Generate>(), 104);
     }
 }

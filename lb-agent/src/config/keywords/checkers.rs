@@ -38,7 +38,7 @@ const CONNECT: &[Keyword<RawCheck>] = &[
         "connect_ip",
         "Address to probe.",
         |check: &mut RawCheck, line| {
-            let value = line.ipv4(1);
+            let value = line.ip(1);
             line.set(&mut check.connect_ip, value);
         },
     )
@@ -57,7 +57,7 @@ const CONNECT: &[Keyword<RawCheck>] = &[
         "bindto",
         "Source address of the probe.",
         |check: &mut RawCheck, line| {
-            let value = line.ipv4(1);
+            let value = line.ip(1);
             line.set(&mut check.bindto, value);
         },
     ),

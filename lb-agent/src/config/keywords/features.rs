@@ -21,18 +21,15 @@ macro_rules! features {
 
 features! {
     Warning MAIL_FEATURE: "mail alerts" => "no mail is sent";
-    Warning NOTIFY_FEATURE: "notifications other than an instance's own changes" => "nothing is run or written";
+    Warning NOTIFY_FEATURE: "programs that read FIFOs, and rarer notifications" => "nothing is run or written for them";
     Warning TRACKING_FEATURE: "tracking of files, processes and BFD"
         => "they do not count for the priority";
-    Warning GARP_FEATURE: "GARP timing" => "gratuitous ARP is sent with keepalived's defaults";
     Warning VMAC_FEATURE: "virtual MAC interfaces" => "the interface's own MAC address is used";
     Warning CONNECTION_SYNC_FEATURE: "connection synchronisation"
         => "a new master does not know the connections of the old one";
-    Warning PERSISTENCE_FEATURE: "persistence"
-        => "connections of one client may go to different real servers";
+    Warning ENGINE_FEATURE: "persistence engines" => "a client is recognised by its address";
     Warning ADVERT_FEATURE: "changes to the exchange of adverts" => "keepalived's defaults hold";
     Warning RELOAD_FEATURE: "reload options" => "a reload happens only when asked for";
-    Warning QUORUM_FEATURE: "quorum" => "real servers are used as long as one is up";
     Warning STRICT_FEATURE: "the rest of strict mode"
         => "xlvs does not drop traffic to the virtual addresses as keepalived would";
     Warning CHECKING_FEATURE: "suspending checks" => "checks run on the backup too";
@@ -40,31 +37,24 @@ features! {
     Error NAMESPACE_FEATURE: "network namespaces" => "xlvs would run in the wrong one";
     Error STATIC_FEATURE: "static addresses, routes and rules" => "they would be missing";
     Error ROUTES_FEATURE: "routes and rules of an instance" => "they would be missing";
-    Error GROUP_FEATURE: "virtual_server_group" => "its services would be missing";
     Error HMAC_FEATURE: "auth_hmac" => "adverts would go out without it";
 }
 
 pub(super) const MAIL: Status = Status::NotYet(&MAIL_FEATURE);
 pub(super) const NOTIFY: Status = Status::NotYet(&NOTIFY_FEATURE);
 pub(super) const TRACKING: Status = Status::NotYet(&TRACKING_FEATURE);
-pub(super) const GARP: Status = Status::NotYet(&GARP_FEATURE);
 pub(super) const VMAC: Status = Status::NotYet(&VMAC_FEATURE);
 pub(super) const CONNECTION_SYNC: Status = Status::NotYet(&CONNECTION_SYNC_FEATURE);
-pub(super) const PERSISTENCE: Status = Status::NotYet(&PERSISTENCE_FEATURE);
+pub(super) const ENGINE: Status = Status::NotYet(&ENGINE_FEATURE);
 pub(super) const ADVERT: Status = Status::NotYet(&ADVERT_FEATURE);
 pub(super) const RELOAD: Status = Status::NotYet(&RELOAD_FEATURE);
-pub(super) const QUORUM: Status = Status::NotYet(&QUORUM_FEATURE);
 pub(super) const STRICT: Status = Status::NotYet(&STRICT_FEATURE);
 pub(super) const CHECKING: Status = Status::NotYet(&CHECKING_FEATURE);
 pub(super) const STARTUP: Status = Status::NotYet(&STARTUP_FEATURE);
 pub(super) const NAMESPACE: Status = Status::NotYet(&NAMESPACE_FEATURE);
 pub(super) const STATIC: Status = Status::NotYet(&STATIC_FEATURE);
 pub(super) const ROUTES: Status = Status::NotYet(&ROUTES_FEATURE);
-pub(super) const GROUP: Status = Status::NotYet(&GROUP_FEATURE);
 pub(super) const HMAC: Status = Status::NotYet(&HMAC_FEATURE);
-
-/// Spacing of gratuitous ARP, for readers that accept 0 in silence.
-pub(super) static GARP_SPACING: &Feature = &GARP_FEATURE;
 
 pub(super) const PROCESS: Status =
     Status::NoEffect("xlvs is one process; use systemd's settings for priority and limits");
@@ -79,5 +69,3 @@ pub(super) const OBSOLETE: Status =
     Status::NoEffect("it is obsolete, keepalived has no such keyword");
 pub(super) const SCRIPTS: Status =
     Status::NoEffect("scripts run under the path as written, in one group");
-pub(super) const OTHER_SCHEDULER: Status =
-    Status::NoEffect("it belongs to a scheduler that is not used here");

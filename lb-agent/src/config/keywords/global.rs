@@ -1,22 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Keywords of `global_defs`.
 
-use std::time::Duration;
-
-use super::super::args::{Line, Spanned};
+use super::super::args::Spanned;
 use super::super::diag::{Code, Diagnostic, quoted};
 use super::super::keyword::{Keyword, Status, Table, flag, line, off, off_block, off_flag};
 use super::super::raw::RawGlobal;
 use super::features::{
-    ADVERT, CONNECTION_SYNC, DBUS, FILES, FIREWALL, GARP, GARP_SPACING, IPVS, LOGGING, MAIL,
-    NETLINK, NOTIFY, OBSOLETE, PROCESS, RELOAD, SCRIPTS, SNMP, STARTUP, STRICT, TRACKING, VMAC,
+    CONNECTION_SYNC, DBUS, FILES, FIREWALL, IPVS, MAIL, NETLINK, NOTIFY, OBSOLETE, PROCESS, RELOAD,
+    SCRIPTS, SNMP, STARTUP, STRICT,
 };
-use super::{tracking, vrrp_instance};
+use super::{connections, global_vrrp, tracking, vrrp_instance};
 
 /// `global_defs`.
 pub(crate) static GLOBAL: Table<RawGlobal> = Table {
     path: "global_defs",
-    groups: &[SUPPORTED, MAIL_AND_SCRIPTS, VRRP, LVS, MONITORING, HOST],
+    groups: &[
+        SUPPORTED,
+        MAIL_AND_SCRIPTS,
+        global_vrrp::ROWS,
+        global_vrrp::IN_COMMON,
+        connections::ROWS,
+        LVS,
+        MONITORING,
+        HOST,
+    ],
 };
 
 const SUPPORTED: &[Keyword<RawGlobal>] = &[
@@ -87,33 +94,7 @@ const SUPPORTED: &[Keyword<RawGlobal>] = &[
         },
     )
     .default("off"),
-    line(
-        "vrrp_garp_interval",
-        "Seconds between gratuitous ARP packets.",
-        spacing,
-    )
-    .default("0")
-    .status(Status::Partly("0 is what xlvs does")),
-    line(
-        "vrrp_gna_interval",
-        "Seconds between neighbour advertisements.",
-        spacing,
-    )
-    .default("0")
-    .status(Status::Partly("0 is what xlvs does")),
 ];
-
-/// KEEPALIVED: refuses 0, which most files descended from CentOS's have and which means none.
-fn spacing(_: &mut RawGlobal, line: &mut Line<'_>) {
-    const LONGEST: Duration = Duration::from_micros(u32::MAX as u64);
-    if line
-        .seconds(1, Duration::ZERO..=LONGEST)
-        .is_some_and(|v| !v.value.is_zero())
-    {
-        let span = line.span();
-        line.ctx.feature(GARP_SPACING, span);
-    }
-}
 
 const MAIL_AND_SCRIPTS: &[Keyword<RawGlobal>] = &[
     off_block("notification_email", "Who gets mail.", MAIL),
@@ -164,22 +145,31 @@ const MAIL_AND_SCRIPTS: &[Keyword<RawGlobal>] = &[
         },
     )
     .default("off"),
-    off(
+    line(
         "lvs_notify_fifo",
-        "FIFO that is told of services' changes.",
-        NOTIFY,
-    ),
+        "FIFO that is told of services' and real servers' changes.",
+        |raw: &mut RawGlobal, line| {
+            let value = line.text(1);
+            line.set(&mut raw.lvs_notify_fifo, value);
+        },
+    )
+    .params(1, 3)
+    .status(Status::Partly("it belongs to root")),
     off("lvs_notify_fifo_script", "Program that reads it.", NOTIFY),
     off_flag(
         "fifo_write_vrrp_states_on_reload",
         "Tell the FIFO all states after a reload.",
         NOTIFY,
     ),
-    off_flag(
+    flag(
         "rs_init_notifies",
-        "Notify the first state of real servers.",
-        NOTIFY,
-    ),
+        "Run `notify_up` at the start, too, for real servers that are taken as up.",
+        |raw: &mut RawGlobal, line| {
+            let value = Spanned::new(true, line.span());
+            line.set(&mut raw.init_notifies, Some(value));
+        },
+    )
+    .default("off"),
     line(
         "script_user",
         "User, and group, that scripts run as.",
@@ -205,158 +195,17 @@ const MAIL_AND_SCRIPTS: &[Keyword<RawGlobal>] = &[
     off("shutdown_script_timeout", "Seconds it may run.", STARTUP),
 ];
 
-const VRRP: &[Keyword<RawGlobal>] = &[
-    off_flag(
-        "vrrp_skip_check_adv_addr",
-        "Compare addresses of the first advert only.",
-        Status::NoEffect("it saves work on the advert path only"),
-    ),
-    off(
-        "vrrp_mcast_group6",
-        "Multicast group of adverts over IPv6.",
-        Status::NoEffect("xlvs does not support IPv6 yet"),
-    ),
-    off(
-        "default_interface",
-        "Interface of addresses outside instances.",
-        Status::NoEffect("only static addresses use it"),
-    ),
-    off_flag(
-        "dynamic_interfaces",
-        "Interfaces may appear later.",
-        TRACKING,
-    ),
-    off_flag(
-        "vrrp_garp_master_delay",
-        "Seconds before the second round of gratuitous ARP.",
-        GARP,
-    )
-    .default("5"),
-    off("vrrp_garp_master_repeat", "Packets in a round.", GARP).default("5"),
-    off(
-        "vrrp_garp_master_refresh",
-        "Seconds between refreshing rounds.",
-        GARP,
-    )
-    .default("0"),
-    off(
-        "vrrp_garp_master_refresh_repeat",
-        "Packets in a refreshing round.",
-        GARP,
-    )
-    .default("1"),
-    off(
-        "vrrp_garp_lower_prio_delay",
-        "As vrrp_garp_master_delay, after a lower priority.",
-        GARP,
-    ),
-    off(
-        "vrrp_garp_lower_prio_repeat",
-        "As vrrp_garp_master_repeat, after a lower priority.",
-        GARP,
-    ),
-    off_flag("vrrp_min_garp", "One round of gratuitous ARP only.", GARP),
-    off_flag(
-        "vrrp_garp_extra_if",
-        "Interval of gratuitous ARP on the base interface.",
-        VMAC,
-    ),
-    off_flag(
-        "vrrp_vmac_garp_intvl",
-        "Old name of `vrrp_garp_extra_if`.",
-        VMAC,
-    ),
-    off(
-        "vmac_prefix",
-        "First letters of virtual MAC interfaces.",
-        VMAC,
-    ),
-    off(
-        "vmac_addr_prefix",
-        "First letters of virtual MAC address interfaces.",
-        VMAC,
-    ),
-    off(
-        "vrrp_down_timer_adverts",
-        "Missed adverts that make a master dead.",
-        ADVERT,
-    )
-    .default("3"),
-    off_flag(
-        "vrrp_lower_prio_no_advert",
-        "Do not answer a lower priority.",
-        ADVERT,
-    ),
-    off_flag(
-        "vrrp_higher_prio_send_advert",
-        "Send one more advert to a higher priority.",
-        ADVERT,
-    ),
-    off_flag(
-        "vrrp_owner_ignore_adverts",
-        "The owner ignores adverts.",
-        ADVERT,
-    ),
-    off_flag(
-        "vrrp_check_unicast_src",
-        "Take unicast adverts from peers only.",
-        ADVERT,
-    ),
-    off_flag(
-        "v3_checksum_as_v2",
-        "Version 3 checksum without pseudo header.",
-        ADVERT,
-    ),
-    off_flag("disable_local_igmp", "Send no IGMP reports.", ADVERT),
-    off(
-        "vrrp_startup_delay",
-        "Seconds to wait before VRRP begins.",
-        STARTUP,
-    ),
-    off(
-        "vrrp_delay_after_boot",
-        "Seconds after boot before VRRP begins.",
-        STARTUP,
-    ),
-    off_flag(
-        "log_unknown_vrids",
-        "Log adverts of unknown virtual routers.",
-        LOGGING,
-    ),
-    off_flag(
-        "vrrp_rx_bufs_policy",
-        "How receive buffers are sized.",
-        NETLINK,
-    ),
-    off(
-        "vrrp_rx_bufs_multiplier",
-        "Factor of receive buffers.",
-        NETLINK,
-    ),
-];
-
 const LVS: &[Keyword<RawGlobal>] = &[
     off(
         "lvs_sync_daemon",
         "Interface and instance of connection synchronisation.",
         CONNECTION_SYNC,
     ),
-    off(
-        "lvs_timeouts",
-        "Timeouts of TCP, FIN and UDP connections.",
-        Status::NotYet(&LVS_TIMEOUTS),
-    ),
     off_flag("lvs_flush", "Clear IPVS at start.", IPVS),
     off_flag("lvs_flush_on_stop", "Clear IPVS at the end.", IPVS),
     off_flag("lvs_flush_onstop", "Old name of `lvs_flush_on_stop`.", IPVS),
     off_flag("lvs_id", "Name of this host in old tutorials.", OBSOLETE),
 ];
-
-static LVS_TIMEOUTS: super::super::keyword::Feature = super::super::keyword::Feature {
-    name: "lvs_timeouts",
-    instead: "connections time out as IPVS's do by default",
-    severity: super::super::diag::Severity::Warning,
-};
 
 const MONITORING: &[Keyword<RawGlobal>] = &[
     off("snmp_socket", "Socket of the SNMP master agent.", SNMP),

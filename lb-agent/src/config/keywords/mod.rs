@@ -5,10 +5,17 @@
 //! and the keyword reference. Invariant (tested): every name that keepalived registers is in a
 //! table, so that only misspellings are unknown.
 
+mod address;
+mod address_group;
+mod announcing;
 mod checkers;
+mod connections;
 mod features;
+mod forwarding;
 mod global;
+mod global_vrrp;
 mod notify;
+mod quorum;
 mod real_server;
 mod sync_group;
 mod timing;
@@ -23,6 +30,7 @@ use std::sync::LazyLock;
 
 use super::keyword::{Info, Table};
 
+pub(crate) use address_group::offset;
 pub(crate) use top::TOP;
 
 /// A block's rows without their readers.
@@ -53,6 +61,7 @@ pub(crate) fn registry() -> &'static [BlockView] {
             view(&checkers::TCP_CHECK),
             view(&sync_group::SYNC_GROUP),
             view(&tracking::VRRP_SCRIPT),
+            view(&announcing::GARP_GROUP),
         ];
         blocks.extend(checkers::OTHERS.iter().map(|table| view(table)));
         blocks.extend(vrrp_other::TABLES.iter().map(|table| view(table)));

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Keywords of `real_server`.
 
-use super::super::args::{Spanned, read_ipv4};
-use super::super::diag::{Code, Diagnostic, quoted};
-use super::super::keyword::{Enter, Keyword, Status, Table, block, flag, line, off, off_flag};
+use super::super::args::{Line, Spanned, read_endpoint};
+use super::super::keyword::{ANY, Enter, Keyword, Status, Table, block, flag, line, off, off_flag};
 use super::super::raw::{RawCheck, RawRealServer};
 use super::super::tree::Item;
 use super::super::walk::Context;
-use super::features::{MAIL, NOTIFY, SNMP};
-use super::{checkers, timing, virtual_server};
+use super::features::{MAIL, SNMP};
+use super::{checkers, forwarding, notify, timing, virtual_server};
 
 /// `real_server`.
 pub(crate) static REAL_SERVER: Table<RawRealServer> = Table {
@@ -40,24 +39,51 @@ const SETTINGS: &[Keyword<RawRealServer>] = &[
         "lvs_method",
         "How packets reach this server.",
         |server: &mut RawRealServer, line| {
-            let value = virtual_server::method(line);
+            let value = forwarding::method(line);
             line.set(&mut server.method, value);
         },
     )
+    .params(1, ANY)
     .default("the service's")
-    .status(Status::Partly("DR is done; NAT and TUN are errors")),
-    off(
+    .range(forwarding::METHOD_RANGE),
+    line(
         "uthreshold",
-        "Most connections this server takes.",
-        Status::Refused("xlvs would send it more"),
-    ),
-    off(
+        "Connections at which this server takes no new one; 0 for no limit.",
+        |server: &mut RawRealServer, line| {
+            let value = threshold(line);
+            line.set(&mut server.upper_threshold, value);
+        },
+    )
+    .default("0")
+    .range("0 to 4294967295"),
+    line(
         "lthreshold",
-        "Connections below which it takes new ones again.",
-        Status::Refused("xlvs would send it more"),
-    ),
-    off("notify_up", "Program to run when it comes up.", NOTIFY),
-    off("notify_down", "Program to run when it goes down.", NOTIFY),
+        "Connections below which it takes new ones again; 0 for three quarters of `uthreshold`.",
+        |server: &mut RawRealServer, line| {
+            let value = threshold(line);
+            line.set(&mut server.lower_threshold, value);
+        },
+    )
+    .default("0")
+    .range("0 to uthreshold"),
+    line(
+        "notify_up",
+        "Program to run when it comes up.",
+        |server: &mut RawRealServer, line| {
+            let value = notify::program(line);
+            line.set(&mut server.notify_up, value);
+        },
+    )
+    .params(1, 3),
+    line(
+        "notify_down",
+        "Program to run when it goes down.",
+        |server: &mut RawRealServer, line| {
+            let value = notify::program(line);
+            line.set(&mut server.notify_down, value);
+        },
+    )
+    .params(1, 3),
     off_flag(
         "smtp_alert",
         "Send mail when it comes up or goes down.",
@@ -70,6 +96,11 @@ const SETTINGS: &[Keyword<RawRealServer>] = &[
     ),
     off("snmp_name", "Name in SNMP.", SNMP),
 ];
+
+fn threshold(line: &mut Line<'_>) -> Option<Spanned<u32>> {
+    line.number(1, 0..=u64::from(u32::MAX))
+        .map(|value| value.map(|n| n as u32))
+}
 
 const UNCHECKED: Status =
     Status::Refused("the server would count as up whatever its state; TCP_CHECK is there");
@@ -155,33 +186,7 @@ pub(super) fn read(item: &Item, ctx: &mut Context) -> RawRealServer {
         head: item.head(),
         ..RawRealServer::default()
     };
-    server.addr = read_head(item, ctx);
+    server.addr = read_endpoint(item, ctx);
     ctx.walk(&REAL_SERVER, item, &mut server);
     server
-}
-
-fn read_head(item: &Item, ctx: &mut Context) -> Option<Spanned<(std::net::Ipv4Addr, Option<u16>)>> {
-    let address = item.words.get(1)?;
-    let ip = match read_ipv4(address, "real_server") {
-        Ok(ip) => ip,
-        Err(diagnostic) => {
-            ctx.report(*diagnostic);
-            return None;
-        }
-    };
-    let Some(word) = item.words.get(2) else {
-        return Some(Spanned::new((ip, None), item.head()));
-    };
-    let Ok(port) = word.text.parse::<u16>() else {
-        ctx.report(Diagnostic::warning(
-            Code::InvalidValue,
-            word.span,
-            format!(
-                "{} is not a port; this real server is ignored",
-                quoted(&word.text)
-            ),
-        ));
-        return None;
-    };
-    Some(Spanned::new((ip, Some(port)), item.head()))
 }

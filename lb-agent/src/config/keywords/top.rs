@@ -4,11 +4,14 @@
 use super::super::args::Spanned;
 use super::super::keyword::Status;
 use super::super::keyword::{Keyword, Table, block, off, off_block, off_flag};
-use super::super::raw::{RawConfig, RawGroup, RawInstance, RawScript};
+use super::super::raw::{RawConfig, RawGroup, RawInstance, RawScript, RawSpacing};
 use super::super::tree::Item;
 use super::super::walk::Context;
-use super::features::{GARP, GROUP, NAMESPACE, STATIC, TRACKING};
-use super::{global, sync_group, tracking, virtual_server, vrrp_instance, vrrp_other};
+use super::features::{NAMESPACE, STATIC, TRACKING};
+use super::{
+    address_group, announcing, global, sync_group, tracking, virtual_server, vrrp_instance,
+    vrrp_other,
+};
 
 /// The top level.
 pub(crate) static TOP: Table<RawConfig> = Table {
@@ -39,6 +42,16 @@ const BLOCKS: &[Keyword<RawConfig>] = &[
         },
     )
     .params(1, 3),
+    block(
+        "virtual_server_group",
+        "Addresses that share one set of real servers: lines of `ADDR`, `ADDR-N`, `ADDR-ADDR` or \
+         `ADDR/BITS`, each with a port or without.",
+        |config: &mut RawConfig, item, ctx| {
+            let group = address_group::read(item, ctx);
+            config.virtual_server_groups.push(group);
+        },
+    )
+    .params(1, 1),
     block(
         "vrrp_script",
         "A script whose success counts for the priority.",
@@ -73,15 +86,18 @@ const BLOCKS: &[Keyword<RawConfig>] = &[
         },
     )
     .params(1, 1),
+    block(
+        "garp_group",
+        "Interfaces that share a spacing of gratuitous ARP.",
+        |config: &mut RawConfig, item, ctx| {
+            let mut group = RawSpacing::default();
+            ctx.walk(&announcing::GARP_GROUP, item, &mut group);
+            config.garp_groups.push(Spanned::new(group, item.head()));
+        },
+    ),
 ];
 
 const OTHERS: &[Keyword<RawConfig>] = &[
-    off(
-        "virtual_server_group",
-        "Addresses that share one set of real servers.",
-        GROUP,
-    )
-    .within(|_, _, _| {}),
     off_block(
         "static_ipaddress",
         "Addresses that keepalived adds and keeps.",
@@ -103,12 +119,6 @@ const OTHERS: &[Keyword<RawConfig>] = &[
         TRACKING,
     )
     .within(|_, item, ctx| ctx.walk(&vrrp_other::TRACK_GROUP, item, &mut ())),
-    off_flag(
-        "garp_group",
-        "Interfaces that share a spacing of gratuitous ARP.",
-        GARP,
-    )
-    .within(|_, item, ctx| ctx.walk(&vrrp_other::GARP_GROUP, item, &mut ())),
     off(
         "vrrp_track_process",
         "Processes whose number counts for the priority.",

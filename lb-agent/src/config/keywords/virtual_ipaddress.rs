@@ -3,9 +3,9 @@
 //!
 //! Invariant: a line gives one address or a finding that it gives none.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use super::super::args::{Spanned, ipv6_not_supported, read_ipv4};
+use super::super::args::{Spanned, read_ipv4};
 use super::super::diag::{Code, Diagnostic, quoted};
 use super::super::lexer::Word;
 use super::super::model::VirtualAddress;
@@ -34,7 +34,15 @@ const WITH_VALUE: [&str; 7] = [
     "peer",
     "preferred_lft",
 ];
-const ALONE: [&str; 7] = [
+
+/// The kernel's flags (linux/if_addr.h).
+const FLAGS: [(&str, u32); 4] = [
+    ("home", 0x10),
+    ("mngtmpaddr", 0x100),
+    ("noprefixroute", 0x200),
+    ("autojoin", 0x400),
+];
+const ALONE: [&str; 8] = [
     "home",
     "nodad",
     "-nodad",
@@ -42,8 +50,9 @@ const ALONE: [&str; 7] = [
     "noprefixroute",
     "autojoin",
     "no_track",
+    "use_vmac",
 ];
-const WITH_VALUE_IGNORED: [&str; 2] = ["peer", "preferred_lft"];
+const ALONE_IGNORED: [&str; 2] = ["no_track", "use_vmac"];
 
 /// Reads every line of the block.
 pub(super) fn read(vips: &mut Vec<Spanned<VirtualAddress>>, item: &Item, ctx: &mut Context) {
@@ -68,19 +77,18 @@ pub(super) fn read(vips: &mut Vec<Spanned<VirtualAddress>>, item: &Item, ctx: &m
 
 fn read_line(line: &Item, ctx: &mut Context) -> Option<VirtualAddress> {
     let mut words = line.words.iter();
-    let (addr, prefix_len) = address(words.next()?, ctx)?;
+    let (addr, length) = address(words.next()?, ctx)?;
+    let plain = VirtualAddress::plain(addr);
     let mut vip = VirtualAddress {
-        addr,
-        prefix_len,
-        dev: None,
-        label: None,
-        broadcast: None,
-        scope: 0,
+        prefix_len: length.unwrap_or(plain.prefix_len),
+        // KEEPALIVED: an IPv6 address without a network is not to be a source of connections.
+        deprecated: addr.is_ipv6() && length.is_none_or(|length| length == plain.prefix_len),
+        ..plain
     };
     while let Some(option) = words.next() {
         let name = option.text.as_str();
         if ALONE.contains(&name) {
-            no_effect(option, ctx);
+            flag(&mut vip, option, ctx);
             continue;
         }
         if !WITH_VALUE.contains(&name) {
@@ -95,18 +103,27 @@ fn read_line(line: &Item, ctx: &mut Context) -> Option<VirtualAddress> {
             ));
             break;
         };
-        if WITH_VALUE_IGNORED.contains(&name) {
-            no_effect(option, ctx);
-        } else if !set(&mut vip, name, value, ctx) {
+        if !set(&mut vip, name, value, ctx) {
             return None;
         }
     }
     Some(vip)
 }
 
-/// KEEPALIVED: an address without prefix length is a /32.
-fn address(word: &Word, ctx: &mut Context) -> Option<(Ipv4Addr, u8)> {
-    const WHOLE: u8 = 32;
+/// Takes an option without a value.
+fn flag(vip: &mut VirtualAddress, option: &Word, ctx: &mut Context) {
+    let name = option.text.as_str();
+    if ALONE_IGNORED.contains(&name) {
+        no_effect(option, ctx);
+    } else if name == "-nodad" {
+        vip.flags &= !VirtualAddress::NO_DAD;
+    } else if let Some((_, bit)) = FLAGS.iter().find(|(flag, _)| *flag == name) {
+        vip.flags |= bit;
+    }
+}
+
+/// The address, and its prefix length if there is a good one.
+fn address(word: &Word, ctx: &mut Context) -> Option<(IpAddr, Option<u8>)> {
     let (address, length) = match word.text.split_once('/') {
         Some((address, length)) => (address, Some(length)),
         None => (word.text.as_str(), None),
@@ -115,7 +132,7 @@ fn address(word: &Word, ctx: &mut Context) -> Option<(Ipv4Addr, u8)> {
         text: address.to_owned(),
         ..word.clone()
     };
-    let addr = match read_ipv4(&bare, "virtual_ipaddress") {
+    let addr = match super::address::read(&bare, "virtual_ipaddress") {
         Ok(addr) => addr,
         Err(diagnostic) => {
             ctx.report(*diagnostic);
@@ -123,17 +140,18 @@ fn address(word: &Word, ctx: &mut Context) -> Option<(Ipv4Addr, u8)> {
         }
     };
     let Some(length) = length else {
-        return Some((addr, WHOLE));
+        return Some((addr, None));
     };
-    let prefix_len = length.parse().ok().filter(|length| *length <= WHOLE);
+    let whole = VirtualAddress::plain(addr).prefix_len;
+    let prefix_len = length.parse().ok().filter(|length| *length <= whole);
     if prefix_len.is_none() {
         ctx.report(Diagnostic::warning(
             Code::OutOfRange,
             word.span,
-            format!("{} is no prefix length; 32 is used", quoted(length)),
+            format!("{} is no prefix length; {whole} is used", quoted(length)),
         ));
     }
-    Some((addr, prefix_len.unwrap_or(WHOLE)))
+    Some((addr, prefix_len))
 }
 
 /// Takes an option with its value; false when keepalived would leave the address out.
@@ -153,7 +171,27 @@ fn set(vip: &mut VirtualAddress, name: &str, value: &Word, ctx: &mut Context) ->
         }
         "label" => vip.label = Some(value.text.clone()),
         "scope" => vip.scope = scope(value, ctx),
-        _ => vip.broadcast = broadcast(vip, value, ctx),
+        "preferred_lft" => vip.deprecated = value.text == "0",
+        "peer" => match super::address::read(value, "peer") {
+            Ok(peer) if peer.is_ipv6() == vip.addr.is_ipv6() => vip.peer = Some(peer),
+            Ok(_) => ctx.report(Diagnostic::warning(
+                Code::InvalidValue,
+                value.span,
+                "`peer` is of another family than the address; it is ignored",
+            )),
+            Err(diagnostic) => ctx.report(*diagnostic),
+        },
+        _ => match vip.addr {
+            IpAddr::V4(addr) => vip.broadcast = broadcast(addr, vip.prefix_len, value, ctx),
+            IpAddr::V6(_) => {
+                ctx.report(Diagnostic::warning(
+                    Code::InvalidValue,
+                    value.span,
+                    format!("IPv6 has no broadcast; {} is left out", vip.addr),
+                ));
+                return false;
+            }
+        },
     }
     true
 }
@@ -181,26 +219,23 @@ fn scope(value: &Word, ctx: &mut Context) -> u8 {
 }
 
 /// `brd A`, or `+` / `-` for the network's address with all host bits set or cleared.
-fn broadcast(vip: &VirtualAddress, value: &Word, ctx: &mut Context) -> Option<Ipv4Addr> {
+fn broadcast(addr: Ipv4Addr, prefix_len: u8, value: &Word, ctx: &mut Context) -> Option<Ipv4Addr> {
     const LONGEST_PREFIX: u8 = 30;
     if !matches!(value.text.as_str(), "+" | "-") {
         return read_ipv4(value, "brd")
             .map_err(|diagnostic| ctx.report(*diagnostic))
             .ok();
     }
-    if vip.prefix_len > LONGEST_PREFIX {
+    if prefix_len > LONGEST_PREFIX {
         ctx.report(Diagnostic::warning(
             Code::InvalidValue,
             value.span,
-            format!(
-                "a /{} has no broadcast address; none is set",
-                vip.prefix_len
-            ),
+            format!("a /{prefix_len} has no broadcast address; none is set"),
         ));
         return None;
     }
-    let host_bits = u32::MAX >> vip.prefix_len;
-    let bits = vip.addr.to_bits();
+    let host_bits = u32::MAX >> prefix_len;
+    let bits = addr.to_bits();
     Some(Ipv4Addr::from_bits(if value.text == "+" {
         bits | host_bits
     } else {
@@ -217,10 +252,6 @@ fn no_effect(option: &Word, ctx: &mut Context) {
 }
 
 fn unknown(option: &Word, ctx: &mut Context) {
-    if option.text.parse::<std::net::Ipv6Addr>().is_ok() {
-        ctx.report(ipv6_not_supported(option, "virtual_ipaddress"));
-        return;
-    }
     let diagnostic = Diagnostic::warning(
         Code::ExtraWords,
         option.span,
@@ -232,7 +263,7 @@ fn unknown(option: &Word, ctx: &mut Context) {
     let known = WITH_VALUE.into_iter().chain(ALONE);
     ctx.report(match suggest::nearest(&option.text, known) {
         Some(name) => diagnostic.hint(format!("did you mean `{name}`?")),
-        None if option.text.parse::<Ipv4Addr>().is_ok() => {
+        None if option.text.parse::<IpAddr>().is_ok() => {
             diagnostic.hint("put each address on a line of its own")
         }
         None => diagnostic,

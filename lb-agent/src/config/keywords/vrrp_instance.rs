@@ -3,17 +3,15 @@
 
 use std::time::Duration;
 
-use super::super::args::{Line, Spanned, read_ipv4};
+use super::super::args::{Line, Spanned};
 use super::super::diag::{Code, Diagnostic};
 use super::super::keyword::{Keyword, Status, Table, block, flag, line, off, off_block, off_flag};
 use super::super::model::{InitialState, VrrpVersion};
 use super::super::raw::{AuthType, RawInstance};
-use super::super::tree::Item;
-use super::super::walk::Context;
 use super::features::{
-    ADVERT, CONNECTION_SYNC, GARP, HMAC, LOGGING, MAIL, NOTIFY, ROUTES, STRICT, TRACKING, VMAC,
+    ADVERT, CONNECTION_SYNC, HMAC, LOGGING, MAIL, NOTIFY, ROUTES, STRICT, TRACKING, VMAC,
 };
-use super::{notify, tracking, virtual_ipaddress, vrrp_other};
+use super::{address, announcing, notify, tracking, virtual_ipaddress, vrrp_other};
 
 /// `vrrp_instance`.
 pub(crate) static INSTANCE: Table<RawInstance> = Table {
@@ -23,6 +21,7 @@ pub(crate) static INSTANCE: Table<RawInstance> = Table {
         ADDRESSES,
         EFFECTS,
         notify::rows!(RawInstance),
+        announcing::rows!(RawInstance, ""),
         WIRE,
     ],
 };
@@ -163,7 +162,7 @@ const ADDRESSES: &[Keyword<RawInstance>] = &[
         "mcast_src_ip",
         "Source address of multicast adverts.",
         |raw: &mut RawInstance, line| {
-            let value = line.ipv4(1);
+            let value = address::of(line, 1);
             line.set(&mut raw.mcast_src, value);
         },
     )
@@ -172,7 +171,7 @@ const ADDRESSES: &[Keyword<RawInstance>] = &[
         "unicast_src_ip",
         "Source address of unicast adverts.",
         |raw: &mut RawInstance, line| {
-            let value = line.ipv4(1);
+            let value = address::of(line, 1);
             line.set(&mut raw.unicast_src, value);
         },
     )
@@ -180,8 +179,59 @@ const ADDRESSES: &[Keyword<RawInstance>] = &[
     block(
         "unicast_peer",
         "Hosts that get adverts instead of the multicast group.",
-        unicast_peer,
+        |raw: &mut RawInstance, item, ctx| {
+            if address::peers(&mut raw.unicast_peers, item, ctx) {
+                raw.peers_bounded = true;
+            }
+        },
     ),
+    line(
+        "mcast_dst_ip",
+        "Multicast group of this instance's adverts.",
+        |raw: &mut RawInstance, line| {
+            let value = address::group(line);
+            line.set(&mut raw.mcast_dst, value);
+        },
+    )
+    .default("vrrp_mcast_group4 or vrrp_mcast_group6"),
+    flag(
+        "native_ipv6",
+        "Adverts go over IPv6.",
+        |raw: &mut RawInstance, line| {
+            let value = Spanned::new(true, line.span());
+            line.set(&mut raw.native_ipv6, Some(value));
+        },
+    )
+    .default("as the first address"),
+    line(
+        "unicast_ttl",
+        "TTL or hop limit of unicast adverts.",
+        |raw: &mut RawInstance, line| {
+            let value = line.number(1, 0..=255);
+            line.set(&mut raw.unicast_ttl, value.map(|v| v.map(|n| n as u8)));
+        },
+    )
+    .default("255")
+    .range("0 to 255"),
+    flag(
+        "unicast_fault_no_peer",
+        "Unicast settings without a peer are an error, instead of meaning multicast.",
+        |raw: &mut RawInstance, line| {
+            let value = Spanned::new(true, line.span());
+            line.set(&mut raw.fault_no_peer, Some(value));
+        },
+    )
+    .default("off"),
+    flag(
+        "old_unicast_checksum",
+        "Version 3 checksum of unicast adverts as keepalived up to 1.3.6 made it; `never` stops learning it from a peer.",
+        |raw: &mut RawInstance, line| {
+            let never = line.word(1).is_some_and(|word| word.text == "never");
+            let value = Spanned::new(!never, line.span());
+            line.set(&mut raw.old_checksum, Some(value));
+        },
+    )
+    .default("learned from the peer"),
     block(
         "virtual_ipaddress",
         "Addresses that the master holds.",
@@ -202,16 +252,6 @@ const ADDRESSES: &[Keyword<RawInstance>] = &[
         "Routing rules that the master holds.",
         ROUTES,
     ),
-    off(
-        "mcast_dst_ip",
-        "Multicast group of this instance's adverts.",
-        Status::Refused("adverts would go to another group"),
-    ),
-    off_flag(
-        "native_ipv6",
-        "Adverts go over IPv6.",
-        Status::Refused("xlvs does not support IPv6 yet"),
-    ),
     off_flag(
         "no_virtual_ipaddress",
         "The instance holds no address on purpose.",
@@ -222,16 +262,26 @@ const ADDRESSES: &[Keyword<RawInstance>] = &[
         "Keep secondary addresses when a primary one goes.",
         Status::NoEffect("virtual addresses are removed one by one"),
     ),
-    off_flag(
+    flag(
         "accept",
         "Answer at the virtual addresses.",
-        Status::NoEffect("xlvs always does"),
-    ),
-    off_flag(
+        |raw: &mut RawInstance, line| {
+            let value = Spanned::new(true, line.span());
+            line.set(&mut raw.accept, Some(value));
+        },
+    )
+    .default("on"),
+    flag(
         "no_accept",
-        "Drop packets to the virtual addresses.",
-        STRICT,
-    ),
+        "Drop packets to the virtual addresses that are for no service.",
+        |raw: &mut RawInstance, line| {
+            let value = Spanned::new(false, line.span());
+            line.set(&mut raw.accept, Some(value));
+        },
+    )
+    .status(Status::Partly(
+        "accepted with a warning: xlvs writes no firewall rules",
+    )),
 ];
 
 /// What a change of state causes, and what causes it.
@@ -299,6 +349,15 @@ const EFFECTS: &[Keyword<RawInstance>] = &[
 
 /// How adverts and ARP look on the wire.
 const WIRE: &[Keyword<RawInstance>] = &[
+    flag(
+        "v3_checksum_as_v2",
+        "Version 3 checksum over IPv4 without pseudo header.",
+        |raw: &mut RawInstance, line| {
+            let value = line.boolean(1);
+            line.set(&mut raw.exchange.checksum_as_v2, value);
+        },
+    )
+    .default("v3_checksum_as_v2 of global_defs"),
     off_flag("use_vmac", "Use the virtual router's MAC address.", VMAC),
     off_flag(
         "use_vmac_addr",
@@ -325,74 +384,6 @@ const WIRE: &[Keyword<RawInstance>] = &[
         "vrf",
         "VRF of the instance.",
         Status::Refused("adverts would go out in another VRF"),
-    ),
-    off(
-        "garp_master_delay",
-        "Seconds before the second round of gratuitous ARP.",
-        GARP,
-    )
-    .default("5"),
-    off("garp_master_repeat", "Packets in a round.", GARP).default("5"),
-    off(
-        "garp_master_refresh",
-        "Seconds between refreshing rounds.",
-        GARP,
-    )
-    .default("0"),
-    off(
-        "garp_master_refresh_repeat",
-        "Packets in a refreshing round.",
-        GARP,
-    )
-    .default("1"),
-    off(
-        "garp_lower_prio_delay",
-        "As garp_master_delay, after a lower priority.",
-        GARP,
-    ),
-    off(
-        "garp_lower_prio_repeat",
-        "As garp_master_repeat, after a lower priority.",
-        GARP,
-    ),
-    off(
-        "down_timer_adverts",
-        "Missed adverts that make a master dead.",
-        ADVERT,
-    )
-    .default("3"),
-    off_flag(
-        "lower_prio_no_advert",
-        "Do not answer a lower priority.",
-        ADVERT,
-    ),
-    off_flag(
-        "higher_prio_send_advert",
-        "Send one more advert to a higher priority.",
-        ADVERT,
-    ),
-    off_flag("owner_ignore_adverts", "The owner ignores adverts.", ADVERT),
-    off_flag(
-        "skip_check_adv_addr",
-        "Do not compare an advert's addresses.",
-        ADVERT,
-    ),
-    off_flag("check_unicast_src", "Take adverts from peers only.", ADVERT),
-    off_flag(
-        "unicast_fault_no_peer",
-        "Fault when no peer is given.",
-        ADVERT,
-    ),
-    off("unicast_ttl", "TTL of unicast adverts.", ADVERT).default("255"),
-    off_flag(
-        "old_unicast_checksum",
-        "Checksum of old keepalived versions.",
-        ADVERT,
-    ),
-    off_flag(
-        "v3_checksum_as_v2",
-        "Version 3 checksum without pseudo header.",
-        ADVERT,
     ),
     off_flag(
         "timer_expired_backup",
@@ -443,28 +434,5 @@ fn state(raw: &mut RawInstance, line: &mut Line<'_>) {
             );
         }
         _ => line.set(&mut raw.state, Some(value)),
-    }
-}
-
-fn unicast_peer(raw: &mut RawInstance, item: &Item, ctx: &mut Context) {
-    for line in item.body.iter().flatten() {
-        let Some(word) = line.words.first() else {
-            continue;
-        };
-        match read_ipv4(word, "unicast_peer") {
-            Ok(peer) => raw.unicast_peers.push(Spanned::new(peer, word.span)),
-            Err(diagnostic) => {
-                ctx.report(*diagnostic);
-                continue;
-            }
-        }
-        // `A min_ttl N max_ttl M`, or several addresses on one line.
-        if let (Some(second), Some(last)) = (line.words.get(1), line.words.last()) {
-            ctx.report(Diagnostic::warning(
-                Code::ExtraWords,
-                second.span.to(last.span),
-                "only the first address of a line is read",
-            ));
-        }
     }
 }

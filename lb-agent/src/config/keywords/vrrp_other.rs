@@ -2,7 +2,7 @@
 //! Blocks around the instances that xlvs does not act on yet: their words are known and checked.
 
 use super::super::keyword::{Keyword, Status, Table, off, off_block, off_flag};
-use super::features::{GARP, HMAC, TRACKING};
+use super::features::{HMAC, TRACKING};
 
 /// `auth_hmac`.
 pub(super) static AUTH_HMAC: Table<()> = Table {
@@ -20,25 +20,6 @@ pub(super) static AUTH_HMAC: Table<()> = Table {
 pub(super) static TRACK_GROUP: Table<()> = Table {
     path: "track_group",
     groups: &[&[off_block("group", "Instances of the group.", TRACKING)]],
-};
-
-/// `garp_group`.
-pub(super) static GARP_GROUP: Table<()> = Table {
-    path: "garp_group",
-    groups: &[&[
-        off(
-            "garp_interval",
-            "Seconds between gratuitous ARP packets.",
-            GARP,
-        ),
-        off(
-            "gna_interval",
-            "Seconds between neighbour advertisements.",
-            GARP,
-        ),
-        off("interface", "An interface.", GARP),
-        off_block("interfaces", "Interfaces.", GARP),
-    ]],
 };
 
 /// `vrrp_track_process`.
@@ -123,10 +104,9 @@ pub(super) static SSL: Table<()> = Table {
 };
 
 /// Views of all of these for the registry.
-pub(super) static TABLES: [&Table<()>; 8] = [
+pub(super) static TABLES: [&Table<()>; 7] = [
     &AUTH_HMAC,
     &TRACK_GROUP,
-    &GARP_GROUP,
     &TRACK_PROCESS,
     &TRACK_FILE,
     &VRRP_TRACK_FILE,

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Program;
+
 /// `protocol` of a virtual server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -98,6 +100,15 @@ pub struct SchedulerFlags {
     pub fallback: bool,
 }
 
+impl SchedulerFlags {
+    /// Their names, as `ipvsadm` lists them.
+    pub fn names(self, scheduler: Scheduler) -> Vec<String> {
+        let named = [(self.fallback, "fallback"), (self.port, "port")];
+        let set = named.into_iter().filter(|(set, _)| *set);
+        set.map(|(_, name)| format!("{scheduler}-{name}")).collect()
+    }
+}
+
 /// `lb_kind`: how packets reach a real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, PartialOrd, Ord)]
 #[serde(rename_all = "UPPERCASE")]
@@ -176,6 +187,8 @@ pub struct VirtualServer {
     /// Further addresses of its `virtual_server_group`: services of their own in the data plane,
     /// with the same servers in the same health.
     pub also: Vec<ServiceId>,
+    /// Its `virtual_server_group`.
+    pub group: Option<String>,
     /// `lb_algo` / `lvs_sched`.
     pub scheduler: Scheduler,
     /// `sh-port`, `mh-fallback` and so on.
@@ -186,6 +199,29 @@ pub struct VirtualServer {
     pub one_packet: bool,
     /// `real_server` blocks in the order of the file.
     pub real_servers: Vec<RealServer>,
+    /// `quorum`: the weight that must be up, 1 by default.
+    pub quorum: u32,
+    /// `hysteresis`: below `quorum`; 0 by default.
+    pub hysteresis: u32,
+    /// `quorum_up`.
+    pub quorum_up: Option<Program>,
+    /// `quorum_down`.
+    pub quorum_down: Option<Program>,
+    /// `omega`: at the end of the agent everything is told as down.
+    pub omega: bool,
+    /// `sorry_server`: takes the place of all real servers while quorum is lost.
+    pub sorry_server: Option<SorryServer>,
+}
+
+/// `sorry_server ADDR [PORT]`. It has weight 1, and no checks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SorryServer {
+    /// Address and port. With DR and TUN the port is the service's.
+    pub addr: SocketAddr,
+    /// `sorry_server_lvs_method`, else the service's `lb_kind`.
+    pub method: ForwardMethod,
+    /// `sorry_server_inhibit`: weight 0 while it is not needed, instead of being removed.
+    pub inhibit: bool,
 }
 
 /// `real_server ADDR PORT { … }`.
@@ -206,6 +242,10 @@ pub struct RealServer {
     pub inhibit_on_failure: bool,
     /// Its checks; all must pass. Without any it is always up.
     pub checks: Vec<TcpCheck>,
+    /// `notify_up`.
+    pub notify_up: Option<Program>,
+    /// `notify_down`.
+    pub notify_down: Option<Program>,
 }
 
 /// `TCP_CHECK { … }`, every parameter resolved (a checker inherits from its real server, which
@@ -246,12 +286,22 @@ impl VirtualServer {
 impl RealServer {
     /// Where packets of `service` go: with DR and TUN the port stays the service's.
     pub fn addr_for(&self, service: ServiceId) -> SocketAddr {
-        match self.method {
-            ForwardMethod::Nat => self.addr,
-            ForwardMethod::Dr | ForwardMethod::Tun(_) => {
-                SocketAddr::new(self.addr.ip(), service.port)
-            }
+        self.method.target(self.addr, service)
+    }
+}
+
+impl ForwardMethod {
+    /// Where packets of `service` to the server `addr` go: NAT alone changes ports.
+    pub fn target(self, addr: SocketAddr, service: ServiceId) -> SocketAddr {
+        match self {
+            Self::Nat => addr,
+            Self::Dr | Self::Tun(_) => SocketAddr::new(addr.ip(), service.port),
         }
+    }
+
+    /// True if a real server may be of another address family than its service.
+    pub fn mixes_families(self) -> bool {
+        matches!(self, Self::Tun(_))
     }
 }
 
@@ -278,6 +328,25 @@ impl fmt::Display for ForwardMethod {
             ForwardMethod::Dr => "DR",
             ForwardMethod::Tun(_) => "TUN",
         })
+    }
+}
+
+impl fmt::Display for Tunnel {
+    /// As it is written behind `type`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Tunnel::Ipip => f.write_str("ipip"),
+            Tunnel::Gre { checksum: false } => f.write_str("gre"),
+            Tunnel::Gre { checksum: true } => f.write_str("gre csum"),
+            Tunnel::Gue { port, checksum } => {
+                write!(f, "gue port {port}")?;
+                f.write_str(match checksum {
+                    GueChecksum::None => "",
+                    GueChecksum::Full => " csum",
+                    GueChecksum::Remote => " remcsum",
+                })
+            }
+        }
     }
 }
 

@@ -6,13 +6,19 @@
 //! do as asked is left out, with an error. Called by `parse`.
 
 mod group;
+mod identity;
+mod real_server;
 mod service;
 mod track;
 mod vrrp;
 
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::args::Spanned;
 use super::diag::Diagnostic;
-use super::model::{Config, Global};
-use super::raw::RawConfig;
+use super::model::{Config, ConnSettings, Global, NotifyFifo};
+use super::raw::{RawConfig, RawGlobal};
 
 /// Gives the file its meaning; findings are added to `diagnostics`.
 pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Config {
@@ -23,12 +29,22 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
     if let Some(group) = raw.global.mcast_group4 {
         global.vrrp_mcast_group4 = group.value;
     }
-    global.notify_fifos = [&raw.global.notify_fifo, &raw.global.vrrp_notify_fifo]
-        .into_iter()
-        .flatten()
-        .map(|path| path.value.clone())
-        .collect();
+    if let Some(IpAddr::V6(group)) = raw.global.mcast_group6.map(|group| group.value) {
+        global.vrrp_mcast_group6 = group;
+    }
+    global.notify_fifos = notify_fifos(&raw.global);
+    global.rs_init_notifies = is_set(raw.global.init_notifies);
+    global.lvs_timeouts = raw
+        .global
+        .lvs_timeouts
+        .map(|said| said.value)
+        .unwrap_or_default();
+    global.conns = conns(&raw.global);
     global.script_security = raw.global.script_security.is_some();
+    let seconds = |said: Option<Spanned<Duration>>| said.map_or(Duration::ZERO, |said| said.value);
+    global.startup_delay = seconds(raw.global.startup_delay);
+    global.delay_after_boot = seconds(raw.global.delay_after_boot);
+    global.spacings = vrrp::exchange::spacings(raw, diagnostics);
     let vrrp_scripts = track::scripts(raw, diagnostics);
     let mut vrrp_instances = vrrp::instances(raw, &global, diagnostics);
     let sync_groups = group::groups(raw, &mut vrrp_instances, diagnostics);
@@ -39,5 +55,47 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
         vrrp_instances,
         sync_groups,
         virtual_servers,
+    }
+}
+
+/// A flag that is off by default.
+fn is_set(flag: Option<Spanned<bool>>) -> bool {
+    flag.is_some_and(|said| said.value)
+}
+
+/// One pipe each, however many lines name it.
+fn notify_fifos(raw: &RawGlobal) -> Vec<NotifyFifo> {
+    let mut fifos: Vec<NotifyFifo> = Vec::new();
+    for (line, instances, services) in [
+        (&raw.notify_fifo, true, true),
+        (&raw.vrrp_notify_fifo, true, false),
+        (&raw.lvs_notify_fifo, false, true),
+    ] {
+        let Some(path) = line.as_ref().map(|line| line.value.clone()) else {
+            continue;
+        };
+        match fifos.iter_mut().find(|known| known.path == path) {
+            Some(known) => {
+                known.instances |= instances;
+                known.services |= services;
+            }
+            None => fifos.push(NotifyFifo {
+                path,
+                instances,
+                services,
+            }),
+        }
+    }
+    fifos
+}
+
+fn conns(raw: &RawGlobal) -> ConnSettings {
+    let default = ConnSettings::default();
+    ConnSettings {
+        capacity: raw.connections.map_or(default.capacity, |n| n.value),
+        expire_nodest_conn: is_set(raw.expire_nodest_conn),
+        expire_quiescent_template: is_set(raw.expire_quiescent_template),
+        sloppy_tcp: is_set(raw.sloppy_tcp),
+        watchdog: raw.watchdog.map(|time| time.value),
     }
 }

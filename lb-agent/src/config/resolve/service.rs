@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `virtual_server` blocks: identity, forwarding, real servers, and what their checks inherit.
+//! `virtual_server` blocks: scheduling, persistence, quorum; limits of all of them together.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use lb_common::abi::{MAX_DESTS, MAX_SERVICE_DESTS, MAX_SERVICES};
@@ -10,44 +9,46 @@ use lb_common::abi::{MAX_DESTS, MAX_SERVICE_DESTS, MAX_SERVICES};
 use super::super::args::Spanned;
 use super::super::diag::{Code, Diagnostic};
 use super::super::model::{
-    ForwardMethod, Persistence, Protocol, RealServer, Scheduler, SchedulerFlags, ServiceId,
-    TcpCheck, VirtualServer,
+    ForwardMethod, Persistence, Program, Protocol, Scheduler, SchedulerFlags, ServiceId,
+    VirtualServer,
 };
 use super::super::raw::{
-    Choice, RawCheck, RawConfig, RawGlobal, RawRealServer, RawTiming, RawVirtualServer,
+    Choice, FlagBit, Granularity, RawConfig, RawFlag, RawIdentity, RawVirtualServer,
 };
 use super::super::source::Span;
+use super::{identity, is_set, real_server, track};
 
-const DEFAULT_RETRY: u32 = 1;
-const DEFAULT_DELAY_BEFORE_RETRY: Duration = Duration::from_secs(1);
-const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const DEFAULT_DELAY_LOOP: Duration = Duration::from_mins(1);
+/// IPVS: `IP_VS_PERSISTENT_TIMEOUT`.
+const DEFAULT_PERSISTENCE: Duration = Duration::from_mins(6);
 
 /// Resolves all services.
 pub(super) fn virtual_servers(
     raw: &RawConfig,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<VirtualServer> {
+    identity::check_groups(raw, diagnostics);
     let mut resolved: Vec<(VirtualServer, Span)> = Vec::new();
     let mut heads: HashMap<ServiceId, Span> = HashMap::new();
     for service in &raw.virtual_servers {
         let mut one = Resolver {
             raw: service,
-            global: &raw.global,
+            config: raw,
             diagnostics,
         };
         let Some(model) = one.resolve() else { continue };
-        if let Some(first) = heads.insert(model.id, service.head) {
+        let taken = model.ids().find_map(|id| Some((id, *heads.get(&id)?)));
+        if let Some((id, first)) = taken {
             diagnostics.push(
                 Diagnostic::error(
                     Code::Duplicate,
                     service.head,
-                    format!("the virtual server {} is defined twice", model.id),
+                    format!("the virtual server {id} is defined twice"),
                 )
                 .related(first, "first defined here"),
             );
             continue;
         }
+        heads.extend(model.ids().map(|id| (id, service.head)));
         resolved.push((model, service.head));
     }
     check_limits(&resolved, diagnostics);
@@ -65,44 +66,36 @@ fn check_limits(services: &[(VirtualServer, Span)], diagnostics: &mut Vec<Diagno
         }
     };
     let last = services.last().map(|(_, head)| *head).unwrap_or_default();
+    // The sorry server needs room of its own. Each address of a group has all servers for itself.
+    let size = |service: &VirtualServer| {
+        service.real_servers.len() + usize::from(service.sorry_server.is_some())
+    };
+    let addresses = services.iter().map(|(service, _)| service.ids().count());
     let servers = services
         .iter()
-        .map(|(service, _)| service.real_servers.len())
-        .sum();
-    exceeded(last, "virtual servers", services.len(), MAX_SERVICES);
-    exceeded(last, "real servers in all", servers, MAX_DESTS);
+        .map(|(service, _)| service.ids().count() * size(service));
+    exceeded(last, "virtual servers", addresses.sum(), MAX_SERVICES);
+    exceeded(last, "real servers in all", servers.sum(), MAX_DESTS);
     for (service, head) in services {
-        exceeded(
-            *head,
-            "real servers",
-            service.real_servers.len(),
-            MAX_SERVICE_DESTS,
-        );
+        exceeded(*head, "real servers", size(service), MAX_SERVICE_DESTS);
     }
 }
 
 struct Resolver<'a> {
     raw: &'a RawVirtualServer,
-    global: &'a RawGlobal,
+    config: &'a RawConfig,
     diagnostics: &'a mut Vec<Diagnostic>,
 }
 
 impl Resolver<'_> {
     fn resolve(&mut self) -> Option<VirtualServer> {
         let raw = self.raw;
+        // A head that says no address was reported; what the block lacks is not the point.
+        raw.identity.as_ref()?;
         let scheduler = self.scheduler();
         let method = self.method();
         let protocol = self.protocol();
-        let addr = raw.addr?;
-        let (ip, port) = addr.value;
-        if port == 0 {
-            self.not_supported(
-                addr.span,
-                "a virtual server for all ports (port 0)",
-                "give it a port",
-            );
-            return None;
-        }
+        let ids = identity::services(raw, protocol, self.config, self.diagnostics)?;
         if raw.real_servers.is_empty() {
             self.diagnostics.push(Diagnostic::warning(
                 Code::EmptyBlock,
@@ -111,342 +104,246 @@ impl Resolver<'_> {
             ));
             return None;
         }
-        let id = ServiceId {
-            addr: IpAddr::V4(ip),
-            port,
-            protocol: protocol?,
+        let persistence = self.persistence(&ids);
+        let real_servers = real_server::Resolver {
+            service: raw,
+            config: self.config,
+            ids: &ids,
+            method,
+            diagnostics: self.diagnostics,
         };
+        let (real_servers, sorry_server) = real_servers.resolve();
+        let weight = real_servers.iter().map(|rs| u64::from(rs.weight)).sum();
+        let (quorum, hysteresis) = self.quorum(weight);
+        let one_packet = self.one_packet(protocol);
+        let flags = scheduler.map(|scheduler| self.flags(scheduler));
+        let (id, also) = ids.split_first()?;
         Some(VirtualServer {
-            id,
-            also: Vec::new(),
+            id: *id,
+            also: also.to_vec(),
+            group: self.group(),
             scheduler: scheduler?,
-            flags: SchedulerFlags::default(),
-            persistence: raw.persistence_timeout.map(|timeout| Persistence {
-                timeout: timeout.value,
-                granularity: 32,
-            }),
-            one_packet: false,
-            real_servers: self.real_servers(port, method?),
+            flags: flags.unwrap_or_default(),
+            persistence,
+            one_packet,
+            real_servers,
+            quorum,
+            hysteresis,
+            quorum_up: self.program(raw.quorum_up.as_ref()),
+            quorum_down: self.program(raw.quorum_down.as_ref()),
+            omega: is_set(raw.omega),
+            sorry_server,
         })
+    }
+
+    fn group(&self) -> Option<String> {
+        match &self.raw.identity.as_ref()?.value {
+            RawIdentity::Group(name) => Some(name.clone()),
+            RawIdentity::Address(..) => None,
+        }
     }
 
     fn scheduler(&mut self) -> Option<Scheduler> {
         match self.raw.scheduler.map(|asked| (asked.value, asked.span)) {
             Some((Choice::Done(scheduler), _)) => Some(scheduler),
             Some((Choice::NotYet(name), span)) => {
-                self.not_supported(
-                    span,
-                    &format!("the scheduler {name}"),
-                    "rr and wrr are there",
+                let message = format!("the scheduler {name} is not supported");
+                self.diagnostics.push(
+                    Diagnostic::error(Code::NotSupported, span, message)
+                        .hint("wlc looks at all servers where it looks at two"),
                 );
                 None
             }
-            // A head that says no address was reported; what the block lacks is not the point.
-            None if self.raw.addr.is_none() => None,
             None => {
-                self.not_supported(
-                    self.raw.head,
-                    "without `lb_algo` the scheduler is wlc, which",
-                    "write `lb_algo wrr` or `lb_algo rr`",
-                );
-                None
+                self.default_used("no `lb_algo` is set: the scheduler is wlc, as with keepalived");
+                Some(Scheduler::Wlc)
             }
         }
     }
 
-    fn method(&mut self) -> Option<ForwardMethod> {
+    fn method(&mut self) -> ForwardMethod {
         if let Some(asked) = self.raw.method {
-            return self.one_method(asked);
+            return asked.value;
         }
-        self.raw.addr?;
-        self.not_supported(
-            self.raw.head,
-            "without `lb_kind` packets are forwarded by NAT, which",
-            "write `lb_kind DR` if the real servers hold the virtual address, too",
-        );
-        None
-    }
-
-    fn one_method(&mut self, asked: Spanned<Choice<ForwardMethod>>) -> Option<ForwardMethod> {
-        match asked.value {
-            Choice::Done(method) => Some(method),
-            Choice::NotYet(name) => {
-                self.not_supported(asked.span, &format!("forwarding by {name}"), "DR is there");
-                None
-            }
-        }
-    }
-
-    fn protocol(&mut self) -> Option<Protocol> {
-        match self.raw.protocol.map(|asked| (asked.value, asked.span)) {
-            Some((Choice::Done(protocol), _)) => Some(protocol),
-            Some((Choice::NotYet(name), span)) => {
-                self.not_supported(
-                    span,
-                    &format!("the protocol {name}"),
-                    "TCP and UDP are there",
-                );
-                None
-            }
-            None if self.raw.addr.is_none() => None,
-            None => {
-                self.diagnostics.push(
-                    Diagnostic::warning(
-                        Code::DefaultUsed,
-                        self.raw.head,
-                        "no `protocol` is set: the service is UDP, as with keepalived",
-                    )
-                    .hint("write `protocol TCP` if it is not"),
-                );
-                Some(Protocol::Udp)
-            }
-        }
-    }
-
-    fn not_supported(&mut self, span: Span, what: &str, hint: &str) {
-        self.diagnostics.push(
-            Diagnostic::error(
-                Code::NotSupported,
-                span,
-                format!("{what} is not supported yet"),
-            )
-            .hint(hint),
-        );
-    }
-
-    fn real_servers(&mut self, service_port: u16, method: ForwardMethod) -> Vec<RealServer> {
-        let mut servers: Vec<(RealServer, Span)> = Vec::new();
-        for raw in &self.raw.real_servers {
-            let Some(server) = self.real_server(raw, service_port, method) else {
-                continue;
-            };
-            if let Some((_, first)) = servers.iter().find(|(known, _)| known.addr == server.addr) {
-                self.diagnostics.push(
-                    Diagnostic::warning(
-                        Code::Duplicate,
-                        raw.head,
-                        format!(
-                            "the real server {} is listed twice; the first counts",
-                            server.addr
-                        ),
-                    )
-                    .related(*first, "first listed here"),
-                );
-                continue;
-            }
-            servers.push((server, raw.head));
-        }
-        servers.into_iter().map(|(server, _)| server).collect()
-    }
-
-    fn real_server(
-        &mut self,
-        raw: &RawRealServer,
-        service_port: u16,
-        method: ForwardMethod,
-    ) -> Option<RealServer> {
-        let method = match raw.method {
-            Some(method) => self.one_method(method)?,
-            None => method,
-        };
-        let written = raw.target(service_port)?;
-        let mut addr = written.value;
-        if addr.port() != service_port {
-            self.diagnostics.push(
-                Diagnostic::warning(
-                    Code::Conflict,
-                    written.span,
-                    format!(
-                        "DR does not change ports: port {} becomes the service's, {service_port}",
-                        addr.port()
-                    ),
-                )
-                .hint(format!("checks still connect to port {}", addr.port())),
+        let each = |rs: &super::super::raw::RawRealServer| rs.method.is_some();
+        if !self.raw.real_servers.iter().all(each) {
+            self.default_used(
+                "no `lb_kind` is set: packets are forwarded by NAT, as with keepalived",
             );
-            addr.set_port(service_port);
         }
-        if raw.checks.is_empty() {
-            self.diagnostics.push(Diagnostic::info(
+        ForwardMethod::Nat
+    }
+
+    fn protocol(&mut self) -> Protocol {
+        if let Some(asked) = self.raw.protocol {
+            return asked.value;
+        }
+        self.diagnostics.push(
+            Diagnostic::warning(
                 Code::DefaultUsed,
-                raw.head,
-                "this real server has no check that xlvs can do: it counts as up for ever",
+                self.raw.head,
+                "no `protocol` is set: the service is UDP, as with keepalived",
+            )
+            .hint("write `protocol TCP` if it is not"),
+        );
+        Protocol::Udp
+    }
+
+    fn default_used(&mut self, message: &str) {
+        self.diagnostics.push(Diagnostic::warning(
+            Code::DefaultUsed,
+            self.raw.head,
+            message,
+        ));
+    }
+
+    fn flags(&mut self, scheduler: Scheduler) -> SchedulerFlags {
+        let mut flags = SchedulerFlags::default();
+        for Spanned { value: flag, span } in &self.raw.flags {
+            let RawFlag { name, only, bit } = flag;
+            let has_flags = matches!(scheduler, Scheduler::Sh | Scheduler::Mh);
+            let applies = match only {
+                Some(only) => *only == scheduler,
+                None => has_flags && *bit != FlagBit::Third,
+            };
+            match bit {
+                _ if !applies => self.diagnostics.push(Diagnostic::warning(
+                    Code::NoEffect,
+                    *span,
+                    format!("`{name}` is ignored: the scheduler {scheduler} has no such flag"),
+                )),
+                FlagBit::Port => flags.port = true,
+                FlagBit::Fallback => flags.fallback = true,
+                FlagBit::Third => {}
+            }
+        }
+        flags
+    }
+
+    fn one_packet(&mut self, protocol: Protocol) -> bool {
+        let Some(asked) = self.raw.one_packet else {
+            return false;
+        };
+        // KEEPALIVED: cleared.
+        if protocol != Protocol::Udp {
+            self.diagnostics.push(Diagnostic::warning(
+                Code::Conflict,
+                asked.span,
+                format!("`ops` is ignored: it is for UDP, and this service is {protocol}"),
             ));
         }
-        let checks = raw
-            .checks
-            .iter()
-            .map(|check| self.check(check, raw, written.value))
-            .collect();
-        let inhibit = raw.inhibit_on_failure.or(self.raw.inhibit_on_failure);
-        Some(RealServer {
-            addr: SocketAddr::V4(addr),
-            method,
-            weight: raw
-                .weight
-                .or(self.raw.weight)
-                .map_or(1, |weight| weight.value),
-            upper_threshold: 0,
-            lower_threshold: 0,
-            inhibit_on_failure: inhibit.is_some_and(|inhibit| inhibit.value),
-            checks,
+        protocol == Protocol::Udp
+    }
+
+    fn persistence(&mut self, ids: &[ServiceId]) -> Option<Persistence> {
+        let asked = self.raw.persistence_timeout.map(|timeout| timeout.value);
+        let granularity = self.granularity(ids);
+        if ids.iter().any(|id| id.port == 0)
+            && asked.or(granularity.map(|_| Duration::ZERO)).is_none()
+        {
+            // KEEPALIVED: its own words and number.
+            let span = self
+                .raw
+                .identity
+                .as_ref()
+                .map_or(self.raw.head, |identity| match identity.value {
+                    RawIdentity::Address(..) => identity.span,
+                    RawIdentity::Group(_) => self.raw.head,
+                });
+            self.diagnostics.push(
+                Diagnostic::warning(
+                    Code::DefaultUsed,
+                    span,
+                    "port 0, all ports, is for persistent services only: \
+                     `persistence_timeout 360` is taken as said",
+                )
+                .hint("write it down, or give the service a port"),
+            );
+        } else if asked.or(granularity.map(|_| Duration::ZERO)).is_none() {
+            return None;
+        }
+        let widest = ids.iter().map(|id| width(*id)).max().unwrap_or(32);
+        Some(Persistence {
+            timeout: asked.unwrap_or(DEFAULT_PERSISTENCE),
+            granularity: granularity.unwrap_or(widest),
         })
     }
 
-    /// A check has its own settings, else its real server's, else its virtual server's.
-    fn check(&self, raw: &RawCheck, server: &RawRealServer, written: SocketAddrV4) -> TcpCheck {
-        let levels = [&raw.timing, &server.timing, &self.raw.timing];
-        let delay_loop = inherited(levels, |t| t.delay_loop).unwrap_or(DEFAULT_DELAY_LOOP);
-        let log_all = raw.log_all_failures.or(self.global.log_all_failures);
-        TcpCheck {
-            // KEEPALIVED: probes the port as written, also where DR changed it for forwarding.
-            target: SocketAddr::new(
-                raw.connect_ip.map_or(*written.ip(), |ip| ip.value).into(),
-                raw.connect_port.map_or(written.port(), |port| port.value),
-            ),
-            source: source(raw),
-            bind_if: raw.bind_if.as_ref().map(|name| name.value.clone()),
-            connect_timeout: inherited(levels, |t| t.connect_timeout)
-                .unwrap_or(DEFAULT_CONNECT_TIMEOUT),
-            fwmark: raw.fwmark.map_or(0, |mark| mark.value),
-            retry: inherited(levels, |t| t.retry).unwrap_or(DEFAULT_RETRY),
-            delay_before_retry: inherited(levels, |t| t.delay_before_retry)
-                .unwrap_or(DEFAULT_DELAY_BEFORE_RETRY),
-            delay_loop,
-            warmup: inherited(levels, |t| t.warmup).unwrap_or(delay_loop),
-            alpha: inherited(levels, |t| t.alpha).unwrap_or(false),
-            log_all_failures: log_all.is_some_and(|log| log.value),
+    /// `persistence_granularity`, if it fits the addresses.
+    fn granularity(&mut self, ids: &[ServiceId]) -> Option<u8> {
+        let asked = self.raw.persistence_granularity?;
+        let any_v6 = ids.iter().any(|id| id.addr.is_ipv6());
+        let why = match asked.value {
+            Granularity::Mask(_) if any_v6 => "IPv6 wants a prefix length, 1 to 128",
+            Granularity::Prefix(bits) if bits > 32 && !any_v6 => {
+                "an IPv4 prefix has 32 bits at most"
+            }
+            Granularity::Mask(bits) | Granularity::Prefix(bits) => return Some(bits),
+        };
+        self.diagnostics.push(Diagnostic::warning(
+            Code::InvalidValue,
+            asked.span,
+            format!("`persistence_granularity` is ignored: {why}"),
+        ));
+        None
+    }
+
+    fn quorum(&mut self, weight: u64) -> (u32, u32) {
+        let mut quorum = self.raw.quorum.map_or(1, |quorum| quorum.value);
+        if let Some(asked) = self.raw.quorum
+            && (1..u64::from(quorum)).contains(&weight)
+        {
+            // KEEPALIVED: does the same, and likewise with the hysteresis below.
+            quorum = u32::try_from(weight).unwrap_or(quorum).max(1);
+            self.diagnostics.push(Diagnostic::warning(
+                Code::OutOfRange,
+                asked.span,
+                format!(
+                    "`quorum` {} is more than all real servers weigh, {weight}; {quorum} is taken",
+                    asked.value
+                ),
+            ));
         }
+        let mut hysteresis = self.raw.hysteresis.map_or(0, |hysteresis| hysteresis.value);
+        if let Some(asked) = self.raw.hysteresis
+            && hysteresis >= quorum
+        {
+            hysteresis = quorum - 1;
+            self.diagnostics.push(Diagnostic::warning(
+                Code::OutOfRange,
+                asked.span,
+                format!(
+                    "`hysteresis` {} is not below the quorum of {quorum}; {hysteresis} is taken",
+                    asked.value
+                ),
+            ));
+        }
+        let needed = u64::from(quorum) + u64::from(hysteresis);
+        if let Some(asked) = self.raw.quorum.or(self.raw.hysteresis)
+            && needed > weight
+        {
+            self.diagnostics.push(Diagnostic::warning(
+                Code::Conflict,
+                asked.span,
+                format!(
+                    "quorum is gained at a weight of {needed}, but the real servers weigh {weight} \
+                     in all: it is never there"
+                ),
+            ));
+        }
+        (quorum, hysteresis)
+    }
+
+    fn program(&self, line: Option<&Spanned<Program>>) -> Option<Program> {
+        line.map(|line| track::with_default_user(line.value.clone(), &self.config.global))
     }
 }
 
-fn inherited<T>(
-    levels: [&RawTiming; 3],
-    setting: impl Fn(&RawTiming) -> Option<Spanned<T>>,
-) -> Option<T> {
-    levels
-        .into_iter()
-        .find_map(setting)
-        .map(|found| found.value)
-}
-
-fn source(raw: &RawCheck) -> Option<SocketAddr> {
-    if raw.bindto.is_none() && raw.bind_port.is_none() {
-        return None;
-    }
-    Some(SocketAddr::new(
-        raw.bindto
-            .map_or(Ipv4Addr::UNSPECIFIED, |ip| ip.value)
-            .into(),
-        raw.bind_port.map_or(0, |port| port.value),
-    ))
+/// Bits of an address of a service.
+fn width(id: ServiceId) -> u8 {
+    if id.addr.is_ipv4() { 32 } else { 128 }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::super::{Loaded, parse};
-    use super::*;
-
-    fn service(settings: &str) -> Loaded {
-        parse(
-            "t",
-            &format!(
-                "virtual_server 192.0.2.1 80 {{\nlb_algo wrr\nlb_kind DR\nprotocol TCP\n{settings}\n}}\n"
-            ),
-        )
-    }
-
-    fn codes(loaded: &Loaded) -> Vec<&'static str> {
-        loaded.diagnostics.iter().map(|d| d.code.as_str()).collect()
-    }
-
-    #[test]
-    fn a_check_inherits_from_its_real_server_and_that_from_its_virtual_server() {
-        let loaded = service(
-            "delay_loop 6\nretry 2\nconnect_timeout 9\nalpha\nreal_server 192.0.2.2 80 {\n\
-             retry 3\nTCP_CHECK {\nconnect_timeout 4\n}\n}",
-        );
-        let check = &loaded.config.virtual_servers[0].real_servers[0].checks[0];
-        assert_eq!(check.retry, 3);
-        assert_eq!(check.connect_timeout, Duration::from_secs(4));
-        assert_eq!(check.delay_loop, Duration::from_secs(6));
-        assert_eq!(check.warmup, check.delay_loop);
-        assert_eq!(check.delay_before_retry, Duration::from_secs(1));
-        assert!(check.alpha);
-        assert_eq!(check.target, "192.0.2.2:80".parse().unwrap());
-        assert_eq!(codes(&loaded), Vec::<&str>::new());
-    }
-
-    #[test]
-    fn dr_keeps_the_services_port_and_probes_the_written_one() {
-        let loaded = service("real_server 192.0.2.2 8080 {\nTCP_CHECK {\n}\n}");
-        let server = &loaded.config.virtual_servers[0].real_servers[0];
-        assert_eq!(server.addr.port(), 80);
-        assert_eq!(server.checks[0].target.port(), 8080);
-        assert_eq!(codes(&loaded), ["conflict"]);
-    }
-
-    #[test]
-    fn the_second_of_two_equal_real_servers_is_left_out() {
-        let loaded = service(
-            "real_server 192.0.2.2 80 {\nweight 3\nTCP_CHECK {\n}\n}\nreal_server 192.0.2.2 80 {\nTCP_CHECK {\n}\n}",
-        );
-        let servers = &loaded.config.virtual_servers[0].real_servers;
-        assert_eq!((servers.len(), servers[0].weight), (1, 3));
-        assert_eq!(codes(&loaded), ["duplicate"]);
-    }
-
-    #[test]
-    fn what_would_forward_differently_is_an_error() {
-        let check = "real_server 192.0.2.2 80 {\nTCP_CHECK {\n}\n}";
-        for settings in [
-            format!("lb_kind NAT\n{check}"),
-            format!("lb_kind TUN\n{check}"),
-            format!("lb_algo wlc\n{check}"),
-            format!("protocol SCTP\n{check}"),
-            format!("sorry_server 192.0.2.9 80\n{check}"),
-            format!("ops\n{check}"),
-            "real_server 192.0.2.2 80 {\nHTTP_GET {\nurl {\npath /\n}\n}\n}".to_owned(),
-            "real_server 2001:db8::1 80 {\nTCP_CHECK {\n}\n}".to_owned(),
-            "real_server 192.0.2.2 80 {\nlvs_method NAT\nTCP_CHECK {\n}\n}".to_owned(),
-        ] {
-            assert!(!service(&settings).is_applicable(), "{settings}");
-        }
-        for head in [
-            "192.0.2.1 0",
-            "192.0.2.1",
-            "fwmark 1",
-            "group G",
-            "2001:db8::1 80",
-        ] {
-            let text = format!(
-                "virtual_server {head} {{\nlb_algo rr\nlb_kind DR\nprotocol TCP\n{check}\n}}\n"
-            );
-            assert!(!parse("t", &text).is_applicable(), "{head}");
-        }
-    }
-
-    #[test]
-    fn defaults_that_xlvs_cannot_do_are_errors() {
-        let loaded = parse(
-            "t",
-            "virtual_server 192.0.2.1 80 {\nreal_server 192.0.2.2 80 {\n}\n}\n",
-        );
-        assert_eq!(
-            codes(&loaded),
-            ["not-supported", "not-supported", "default-used"],
-            "wlc, NAT, UDP"
-        );
-        assert!(loaded.config.virtual_servers.is_empty());
-    }
-
-    #[test]
-    fn limits_have_a_diagnostic() {
-        let servers: Vec<String> = (0..=MAX_SERVICE_DESTS)
-            .map(|n| {
-                let (high, low) = (n / 200, n % 200);
-                format!("real_server 10.0.{high}.{low} 80 {{\nTCP_CHECK {{\n}}\n}}")
-            })
-            .collect();
-        assert_eq!(codes(&service(&servers.join("\n"))), ["limit-exceeded"]);
-    }
-}
+#[path = "service_tests.rs"]
+mod tests;

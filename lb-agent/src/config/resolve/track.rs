@@ -79,7 +79,8 @@ pub(super) fn notify(raw: &RawNotify, global: &RawGlobal) -> Notify {
     }
 }
 
-fn with_default_user(program: Program, global: &RawGlobal) -> Program {
+/// A program, run as `script_user` if its line names no user.
+pub(super) fn with_default_user(program: Program, global: &RawGlobal) -> Program {
     let default = || global.script_user.as_ref().map(|user| user.value.clone());
     Program {
         user: program.user.or_else(default),

@@ -2,12 +2,14 @@
 //! `vrrp_instance` blocks: defaults, what excludes what, and how long a takeover takes.
 
 mod auth;
+pub(super) mod exchange;
+mod family;
 
 use std::time::Duration;
 
 use super::super::diag::{Code, Diagnostic, quoted};
 use super::super::model::{Global, InitialState, VrrpInstance, VrrpVersion};
-use super::super::raw::{RawConfig, RawGlobal, RawInstance};
+use super::super::raw::{AuthType, RawConfig, RawGlobal, RawInstance};
 use super::track;
 
 /// RFC 3768 §5.3.4, RFC 9568 §5.2.4: the priority of the addresses' owner.
@@ -132,17 +134,18 @@ impl Resolver<'_> {
         let raw = self.raw;
         let vrid = self.required(raw.vrid, "virtual_router_id");
         let interface = self.required(raw.interface.as_ref(), "interface");
-        let version = raw
-            .version
-            .or(self.global.version)
-            .map_or(VrrpVersion::V2, |v| v.value);
+        let ends = self.ends(global);
+        let version = self.version(ends.family);
         let priority = self.priority();
         let state = self.state(priority);
         let preempt = self.preempt(state, priority);
         let preempt_delay = self.preempt_delay(state, priority);
         let advert_interval = self.advert_interval(version);
-        let auth = self.auth(version);
-        if raw.vips.is_empty() {
+        let auth = self.auth(version, ends.family);
+        let announcing = self.announcing();
+        let exchange = self.exchange();
+        self.accept();
+        if ends.vips.is_empty() {
             self.diagnostics.push(Diagnostic::warning(
                 Code::EmptyBlock,
                 raw.head,
@@ -160,12 +163,6 @@ impl Resolver<'_> {
                 ),
             ));
         }
-        // KEEPALIVED: one setting under two names; the later line counts.
-        let source = [raw.mcast_src, raw.unicast_src]
-            .into_iter()
-            .flatten()
-            .max_by_key(|source| source.span.start)
-            .map(|source| source.value);
         let instance = VrrpInstance {
             name: raw.name.clone(),
             state,
@@ -177,11 +174,14 @@ impl Resolver<'_> {
             preempt,
             preempt_delay,
             auth,
-            mcast_group: global.vrrp_mcast_group4,
-            source,
-            unicast_peers: raw.unicast_peers.iter().map(|peer| peer.value).collect(),
-            vips: raw.vips.iter().map(|vip| vip.value.clone()).collect(),
+            family: ends.family,
+            mcast_group: ends.group,
+            source: ends.source,
+            unicast_peers: ends.peers,
+            vips: ends.vips,
             excluded: raw.excluded.iter().map(|vip| vip.value.clone()).collect(),
+            announcing,
+            exchange,
             track_primary: raw.track_primary.is_none(),
             tracks: Vec::new(),
             notify: track::notify(&raw.notify, self.global),
@@ -224,7 +224,24 @@ impl Resolver<'_> {
         }
     }
 
-    fn state(&self, priority: u8) -> InitialState {
+    /// KEEPALIVED: who authenticates by AH listens first, so that it knows the sequence number.
+    fn state(&mut self, priority: u8) -> InitialState {
+        let ah = self.raw.auth_type.filter(|kind| kind.value == AuthType::Ah);
+        let master = self
+            .raw
+            .state
+            .filter(|state| state.value == InitialState::Master);
+        if let (Some(ah), Some(state)) = (ah, master) {
+            self.diagnostics.push(
+                Diagnostic::warning(
+                    Code::Conflict,
+                    state.span,
+                    "`state MASTER` does not work with `auth_type AH`; BACKUP is used",
+                )
+                .related(ah.span, "the authentication"),
+            );
+            return InitialState::Backup;
+        }
         let default = if priority == OWNER {
             InitialState::Master
         } else {
@@ -318,9 +335,10 @@ impl Resolver<'_> {
             Code::TakeoverTime,
             span,
             format!(
-                "as a backup, {} takes over {} after the last advert (3 x {} + {} for priority {})",
+                "as a backup, {} takes over {} after the last advert ({} x {} + {} for priority {})",
                 quoted(&instance.name),
                 seconds(total),
+                instance.exchange.down_adverts,
                 seconds(instance.advert_interval),
                 seconds(skew),
                 instance.priority
@@ -338,7 +356,8 @@ fn takeover(instance: &VrrpInstance) -> (Duration, Duration) {
         VrrpVersion::V3 => instance.advert_interval,
     };
     let skew = base * (256 - u32::from(instance.priority)) / 256;
-    (instance.advert_interval * 3 + skew, skew)
+    let adverts = u32::from(instance.exchange.down_adverts);
+    (instance.advert_interval * adverts + skew, skew)
 }
 
 /// `3.609 s`: to the millisecond, without zeros at the end.

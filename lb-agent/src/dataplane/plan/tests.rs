@@ -6,12 +6,16 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
+use lb_common::abi::{FAMILY_IPV4, ServiceKey};
+
 use super::*;
+use crate::config::model::{Protocol, Scheduler};
 
 /// The maps, as collections.
 #[derive(Default)]
 struct Maps {
-    services: HashMap<ServiceKey, Service>,
+    services: HashMap<ServiceKey, u32>,
+    rows: HashMap<u32, Service>,
     members: HashMap<u32, Member>,
     dests: HashMap<u32, Dest>,
 }
@@ -25,6 +29,9 @@ impl Maps {
             Op::PutMembers { first, rows } => {
                 self.members.extend((*first..).zip(rows.iter().copied()));
             }
+            Op::PutServiceRow { row, service } => {
+                self.rows.insert(*row, *service);
+            }
             Op::PutService { key, row } => {
                 self.services.insert(*key, *row);
             }
@@ -33,16 +40,13 @@ impl Maps {
                     .remove(key)
                     .expect("only what is there is removed");
             }
-            Op::PutCursor { .. }
-            | Op::PutLink { .. }
-            | Op::ZeroDestTraffic { .. }
-            | Op::ZeroServiceTraffic { .. } => {}
+            _ => {}
         }
     }
 
     /// What a packet to `service` sees: servers with weights in scheduling order.
     fn view(&self, id: ServiceId) -> Option<Vec<(SocketAddr, u32)>> {
-        let row = self.services.get(&key(id))?;
+        let row = &self.rows[self.services.get(&key(id))?];
         Some(
             (row.first_member..row.first_member + row.members)
                 .map(|index| {
@@ -55,10 +59,7 @@ impl Maps {
                     );
                     assert_eq!(dest.service, row.id);
                     (
-                        SocketAddr::new(
-                            std::net::Ipv4Addr::from(dest.addr).into(),
-                            u16::from_be_bytes(dest.port),
-                        ),
+                        SocketAddr::new(address(dest.addr, FAMILY_IPV4), server(1).port()),
                         member.weight,
                     )
                 })
@@ -77,6 +78,14 @@ fn service(n: u8) -> ServiceId {
 
 fn server(n: u8) -> SocketAddr {
     SocketAddr::from(([10, 1, 0, n], 80))
+}
+
+fn dest_key(n: u8, s: u8) -> DestKey {
+    DestKey {
+        service: service(n),
+        addr: server(s),
+        method: ForwardMethod::Dr,
+    }
 }
 
 fn desired_service(n: u8, servers: impl IntoIterator<Item = (SocketAddr, u32)>) -> DesiredService {
@@ -137,15 +146,12 @@ fn server_that_comes_back_keeps_row_and_generation() {
     let mut plan = Plan::default();
     plan.apply(&wanted(&[(1, &[(1, 1), (2, 1)])]), seconds(0))
         .unwrap();
-    let before = plan.dests[&(service(1), server(1))].clone();
+    let before = plan.dests[&dest_key(1, 1)].clone();
     plan.apply(&wanted(&[(1, &[(2, 1)])]), seconds(1)).unwrap();
-    assert_eq!(
-        plan.dests[&(service(1), server(1))].row.flags & DEST_PRESENT,
-        0
-    );
+    assert_eq!(plan.dests[&dest_key(1, 1)].row.flags & DEST_PRESENT, 0);
     plan.apply(&wanted(&[(1, &[(1, 1), (2, 1)])]), seconds(2))
         .unwrap();
-    let after = &plan.dests[&(service(1), server(1))];
+    let after = &plan.dests[&dest_key(1, 1)];
     assert_eq!((before.id, before.row), (after.id, after.row));
 }
 
@@ -157,6 +163,7 @@ fn next_hops_are_written_once() {
     let hop = NextHopRow {
         ifindex: 7,
         mac: Some([2, 0, 0, 0, 0, 1]),
+        ..NextHopRow::default()
     };
     let known = |addr: IpAddr| (addr == server(1).ip()).then_some(hop);
     assert_eq!(plan.route(known).len(), 1);
@@ -189,7 +196,7 @@ fn limits_are_named() {
 
 #[test]
 fn retired_ranges_rest_and_return_whole() {
-    let mut ranges = Ranges::default();
+    let mut ranges = Ranges::all(MAX_MEMBERS);
     let a = ranges.allocate(10).unwrap();
     let b = ranges.allocate(5).unwrap();
     assert_ne!(a, b);
@@ -226,6 +233,7 @@ proptest! {
             let ops = plan.apply(&want, now).unwrap();
             let mut after = Maps {
                 services: maps.services.clone(),
+                rows: maps.rows.clone(),
                 members: maps.members.clone(),
                 dests: maps.dests.clone(),
             };
@@ -250,4 +258,27 @@ proptest! {
             prop_assert_eq!(maps.services.len(), want.services.len());
         }
     }
+}
+
+/// A server that is reached in another way from now on: its row stays, so that its connections go on
+/// as they began; new ones get another row.
+#[test]
+fn another_method_is_another_row() {
+    let mut plan = Plan::default();
+    let mut want = wanted(&[(1, &[(1, 1)])]);
+    plan.apply(&want, seconds(0)).unwrap();
+    want.services[0].servers[0].method = ForwardMethod::Nat;
+    plan.apply(&want, seconds(1)).unwrap();
+    let rows: Vec<_> = plan
+        .dests_of(service(1))
+        .map(|(_, dest)| dest.row)
+        .collect();
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|row| row.flags & DEST_PRESENT != 0));
+    // With the server gone, both are.
+    plan.apply(&wanted(&[(1, &[])]), seconds(2)).unwrap();
+    assert!(
+        plan.dests_of(service(1))
+            .all(|(_, dest)| dest.row.flags & DEST_PRESENT == 0)
+    );
 }

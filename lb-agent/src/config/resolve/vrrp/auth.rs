@@ -2,14 +2,14 @@
 //! `authentication`: which adverts carry a password, and which only seem to.
 
 use super::super::super::diag::{Code, Diagnostic};
-use super::super::super::model::{Auth, VrrpVersion};
+use super::super::super::model::{Auth, Family, VrrpVersion};
 use super::super::super::raw::AuthType;
 use super::super::super::source::Span;
 use super::Resolver;
 
 impl Resolver<'_> {
     /// What adverts carry; `None` wherever keepalived would drop it.
-    pub(super) fn auth(&mut self, version: VrrpVersion) -> Auth {
+    pub(super) fn auth(&mut self, version: VrrpVersion, family: Family) -> Auth {
         let raw = self.raw;
         let pass = raw.auth_pass.as_ref();
         let Some(kind) = raw.auth_type else {
@@ -20,33 +20,29 @@ impl Resolver<'_> {
         };
         match kind.value {
             AuthType::None => return Auth::None,
-            AuthType::Ah => {
-                self.diagnostics.push(
-                    Diagnostic::error(
-                        Code::NotSupported,
-                        kind.span,
-                        "`auth_type AH` is not supported yet",
-                    )
-                    .hint("adverts would go out without it, and the peer would refuse them"),
-                );
-                return Auth::None;
-            }
-            AuthType::Pass => {}
+            AuthType::Ah | AuthType::Pass => {}
         }
         if version == VrrpVersion::V3 {
             self.no_auth(kind.span, "version 3 has no authentication");
             return Auth::None;
         }
-        let strict = raw.strict.or(self.global.strict);
-        if strict.is_some_and(|strict| strict.value) {
+        if self.strict() {
             self.no_auth(kind.span, "strict mode has no authentication");
             return Auth::None;
         }
         let Some(pass) = pass else {
-            self.no_auth(kind.span, "`auth_type PASS` without `auth_pass`");
+            self.no_auth(kind.span, "`auth_type` without `auth_pass`");
             return Auth::None;
         };
-        Auth::Pass(self.password(&pass.value, pass.span))
+        let password = self.password(&pass.value, pass.span);
+        if kind.value == AuthType::Pass {
+            return Auth::Pass(password);
+        }
+        if family == Family::V6 {
+            self.no_auth(kind.span, "there is no `auth_type AH` over IPv6");
+            return Auth::None;
+        }
+        Auth::Ah(password)
     }
 
     fn no_auth(&mut self, span: Span, because: &str) {

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Keywords of `global_defs` that are about VRRP alone.
+
+use super::super::keyword::{Keyword, Status, flag, line, off, off_flag};
+use super::super::raw::RawGlobal;
+use super::features::{ADVERT, LOGGING, NETLINK, TRACKING, VMAC};
+use super::{address, announcing};
+
+/// What `vrrp_instance` has in common with it.
+pub(super) const IN_COMMON: &[Keyword<RawGlobal>] = announcing::rows!(RawGlobal, "vrrp_");
+
+/// The rest.
+pub(super) const ROWS: &[Keyword<RawGlobal>] = &[
+    line(
+        "vrrp_mcast_group6",
+        "Multicast group of adverts over IPv6.",
+        |raw: &mut RawGlobal, line| {
+            let value = address::group(line);
+            line.set(&mut raw.mcast_group6, value);
+        },
+    )
+    .default("ff02::12"),
+    flag(
+        "v3_checksum_as_v2",
+        "Version 3 checksum over IPv4 without pseudo header.",
+        |raw: &mut RawGlobal, line| {
+            let value = line.boolean(1);
+            line.set(&mut raw.exchange.checksum_as_v2, value);
+        },
+    )
+    .default("off"),
+    line(
+        "vrrp_garp_interval",
+        "Seconds between gratuitous ARP packets of an interface.",
+        |raw: &mut RawGlobal, line| {
+            let value = announcing::spacing(line);
+            line.set(&mut raw.spacing.garp, value);
+        },
+    )
+    .default("0"),
+    line(
+        "vrrp_gna_interval",
+        "Seconds between neighbour advertisements of an interface.",
+        |raw: &mut RawGlobal, line| {
+            let value = announcing::spacing(line);
+            line.set(&mut raw.spacing.gna, value);
+        },
+    )
+    .default("0"),
+    flag(
+        "vrrp_min_garp",
+        "One packet for an address after a takeover, and no second round.",
+        |raw: &mut RawGlobal, line| {
+            let value = line.boolean(1);
+            line.set(&mut raw.min_garp, value);
+        },
+    )
+    .default("off"),
+    line(
+        "vrrp_startup_delay",
+        "Seconds to wait before VRRP begins.",
+        |raw: &mut RawGlobal, line| {
+            let value = announcing::spacing(line);
+            line.set(&mut raw.startup_delay, value);
+        },
+    )
+    .default("0"),
+    line(
+        "vrrp_delay_after_boot",
+        "Seconds that the host must have run before VRRP begins.",
+        |raw: &mut RawGlobal, line| {
+            let value = announcing::spacing(line);
+            line.set(&mut raw.delay_after_boot, value);
+        },
+    )
+    .default("0"),
+    off(
+        "default_interface",
+        "Interface of addresses outside instances.",
+        Status::NoEffect("only static addresses use it"),
+    ),
+    off_flag(
+        "dynamic_interfaces",
+        "Interfaces may appear later.",
+        TRACKING,
+    ),
+    off_flag(
+        "vrrp_garp_extra_if",
+        "Interval of gratuitous ARP on the base interface.",
+        VMAC,
+    ),
+    off_flag(
+        "vrrp_vmac_garp_intvl",
+        "Old name of `vrrp_garp_extra_if`.",
+        VMAC,
+    ),
+    off(
+        "vmac_prefix",
+        "First letters of virtual MAC interfaces.",
+        VMAC,
+    ),
+    off(
+        "vmac_addr_prefix",
+        "First letters of virtual MAC address interfaces.",
+        VMAC,
+    ),
+    off_flag("disable_local_igmp", "Send no IGMP reports.", ADVERT),
+    off_flag(
+        "log_unknown_vrids",
+        "Log adverts of unknown virtual routers.",
+        LOGGING,
+    ),
+    off_flag(
+        "vrrp_rx_bufs_policy",
+        "How receive buffers are sized.",
+        NETLINK,
+    ),
+    off(
+        "vrrp_rx_bufs_multiplier",
+        "Factor of receive buffers.",
+        NETLINK,
+    ),
+];

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What belongs to VRRP alone, as the file says it.
+
+use std::time::Duration;
+
+use super::super::args::Spanned;
+
+/// `garp_…` of an instance, or `vrrp_garp_…` of `global_defs`.
+#[derive(Debug, Default)]
+pub(crate) struct RawGarp {
+    pub(crate) delay: Option<Spanned<Duration>>,
+    pub(crate) repeat: Option<Spanned<u32>>,
+    pub(crate) refresh: Option<Spanned<Duration>>,
+    pub(crate) refresh_repeat: Option<Spanned<u32>>,
+    pub(crate) lower_delay: Option<Spanned<Duration>>,
+    pub(crate) lower_repeat: Option<Spanned<u32>>,
+}
+
+/// How adverts are exchanged, of an instance or of `global_defs`.
+#[derive(Debug, Default)]
+pub(crate) struct RawExchange {
+    pub(crate) down_adverts: Option<Spanned<u8>>,
+    pub(crate) lower_no_advert: Option<Spanned<bool>>,
+    pub(crate) higher_send_advert: Option<Spanned<bool>>,
+    pub(crate) owner_ignores: Option<Spanned<bool>>,
+    pub(crate) check_src: Option<Spanned<bool>>,
+    pub(crate) skip_addresses: Option<Spanned<bool>>,
+    pub(crate) checksum_as_v2: Option<Spanned<bool>>,
+}
+
+/// `garp_group`, and what `global_defs` says of the same.
+#[derive(Debug, Default)]
+pub(crate) struct RawSpacing {
+    pub(crate) garp: Option<Spanned<Duration>>,
+    pub(crate) gna: Option<Spanned<Duration>>,
+    pub(crate) interfaces: Vec<Spanned<String>>,
+}
