@@ -27,7 +27,8 @@ use tracing::{error, info, warn};
 use crate::config::{self, diag::Severity, model::Config};
 use crate::control::server::{Call, Server};
 use crate::control::{Request, Response};
-use crate::dataplane::{Dataplane, LoadOptions};
+use crate::dataplane::rates::{self, Estimator};
+use crate::dataplane::{Dataplane, LoadOptions, Pins, Question};
 use crate::director::Director;
 use crate::health::{Quorums, RealServerEvent, Runner, ServiceNotice, Subject, desired};
 use crate::netlink::nexthop::NextHops;
@@ -54,6 +55,9 @@ pub struct Options {
     pub config: PathBuf,
     /// Control socket.
     pub control: PathBuf,
+    /// Where maps and attachments are pinned; a directory of its own for each control socket unless
+    /// said otherwise.
+    pub pins: Option<PathBuf>,
 }
 
 /// Runs the agent until it is told to stop (SIGTERM, SIGINT), which is a success.
@@ -61,7 +65,8 @@ pub async fn run(options: Options) -> Result<()> {
     let mut signals = Signals::listen()?;
     let config = load(&options.config)?;
     let mut control = Server::open(&options.control).await?;
-    let mut agent = Agent::start(options.config, config).await?;
+    let pins = Pins::of(&options.control, options.pins);
+    let mut agent = Agent::start(options.config, config, pins).await?;
     info!(
         "running; pid {}, control socket {}",
         process::id(),
@@ -69,6 +74,7 @@ pub async fn run(options: Options) -> Result<()> {
     );
     let mut expire = interval(EXPIRE_EVERY);
     expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut estimate = interval(rates::EVERY);
     loop {
         // Not biased: a flood of adverts must not keep signals and checks waiting.
         tokio::select! {
@@ -87,10 +93,21 @@ pub async fn run(options: Options) -> Result<()> {
             _ = agent.next_hops.changed() => agent.route(),
             event = agent.watch.next() => agent.netlink_event(event).await,
             _ = expire.tick() => agent.expire(),
+            _ = estimate.tick() => agent.estimate(),
             call = control.next_call() => agent.answer(call),
+        }
+        agent.settle().await;
+        if agent.leaves {
+            info!("told to leave: program and addresses stay for a successor");
+            // The answer is another task's to write.
+            for _ in 0..16 {
+                tokio::task::yield_now().await;
+            }
+            return Ok(());
         }
     }
     agent.driver.shutdown().await;
+    agent.driver.host().set_dataplane(None);
     agent.tell_of_services(agent.quorums.farewell(&agent.config.virtual_servers));
     agent.driver.host().notifier().finish().await;
     info!("stopped");
@@ -130,17 +147,20 @@ pub(crate) struct Agent {
     health_events: UnboundedReceiver<RealServerEvent>,
     scripts: Scripts,
     script_events: UnboundedReceiver<ScriptEvent>,
+    pub(crate) rates: Estimator,
+    /// It was told to end and leave everything as it is.
+    leaves: bool,
 }
 
 impl Agent {
     /// Loads the data plane, fills its maps, starts the checks, and only then VRRP.
-    async fn start(config_path: PathBuf, config: Config) -> Result<Self> {
+    async fn start(config_path: PathBuf, config: Config, pins: Pins) -> Result<Self> {
         let (connection, netlink, _) =
             rtnetlink::new_connection().context("cannot open a netlink socket")?;
         tokio::spawn(connection);
         let (events, health_events): (UnboundedSender<RealServerEvent>, _) = unbounded_channel();
         let (script_sender, script_events) = unbounded_channel();
-        let director = Director::new(netlink.clone());
+        let director = Director::new(netlink.clone(), Some(pins));
         let mut agent = Self {
             config_path,
             driver: Driver::new(director, netlink.clone()),
@@ -153,6 +173,8 @@ impl Agent {
             scripts: Scripts::new(script_sender),
             script_events,
             config: Config::default(),
+            rates: Estimator::default(),
+            leaves: false,
         };
         agent.take(config).await?;
         Ok(agent)
@@ -164,10 +186,15 @@ impl Agent {
         let first = needed && self.driver.host().dataplane().is_none();
         if first {
             let max_conns = config.global.conns.capacity;
+            let pins = self.driver.host().pins().cloned();
             let dataplane = Dataplane::load(&LoadOptions {
                 max_conns,
-                ..LoadOptions::default()
+                pins,
+                hash_key: None,
             })?;
+            if dataplane.goes_on() {
+                info!("going on with the services and connections of an earlier agent");
+            }
             if let Some(verified) = dataplane.info().verified_instructions {
                 info!("packet program loaded; the verifier walked {verified} instructions");
             }
@@ -180,7 +207,7 @@ impl Agent {
         let wanted = desired(&config.virtual_servers, &snapshot, &quorums);
         if let Err(err) = self.driver.host().apply(&wanted) {
             if first {
-                self.driver.host().set_dataplane(None);
+                self.driver.host().abandon_dataplane();
             }
             return Err(err.into());
         }
@@ -206,6 +233,9 @@ impl Agent {
             self.config.global.rs_init_notifies,
         );
         self.apply_health();
+        if first {
+            self.driver.host().adopt()?;
+        }
         self.route();
         self.run_scripts().await;
         self.driver.host().notifier().adopt(&self.config);
@@ -347,9 +377,41 @@ impl Agent {
         }
     }
 
+    /// Gives up what an earlier agent left, as soon as it is known that it is not needed.
+    async fn settle(&mut self) {
+        let statuses = self.driver.snapshot();
+        let instances = &self.config.vrrp_instances;
+        self.driver.host().settle(instances, &statuses).await;
+    }
+
     fn expire(&mut self) {
+        self.driver.host().note_masters();
         if let Err(err) = self.driver.host().expire() {
             warn!("cannot free old connections: {err}");
+        }
+    }
+
+    fn estimate(&mut self) {
+        let Some(dataplane) = self.driver.host().dataplane() else {
+            return;
+        };
+        match dataplane.stats() {
+            Ok(stats) => self.rates.step(&stats),
+            Err(err) => warn!("cannot estimate rates: {err}"),
+        }
+    }
+
+    fn trace(&mut self, question: &Question) -> Response {
+        let Some(dataplane) = self.driver.host().dataplane() else {
+            return Response::Error("no virtual server is configured".to_owned());
+        };
+        match dataplane.trace(question) {
+            Ok(Some(answer)) => Response::Trace(Box::new(answer)),
+            Ok(None) => Response::Error(match &question.interface {
+                Some(name) => format!("the packet program does not know interface {name}"),
+                None => "the packet program is attached nowhere".to_owned(),
+            }),
+            Err(err) => Response::Error(err.to_string()),
         }
     }
 
@@ -359,6 +421,11 @@ impl Agent {
                 Ok(status) => Response::Status(Box::new(status)),
                 Err(err) => Response::Error(format!("{err:#}")),
             },
+            Request::Trace(question) => self.trace(&question),
+            Request::Leave => {
+                self.leaves = true;
+                Response::Leaving
+            }
         };
         // The asker may be gone.
         let _ = answer.send(response);

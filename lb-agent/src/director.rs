@@ -4,11 +4,15 @@
 //! Implements the VRRP driver's [`Host`]. In: claims and releases of instances, changes of the
 //! servers' health and next hops. Out: map writes, attachments, addresses. Invariant: the program
 //! is attached to an interface exactly while an instance that claims it is MASTER (or, with no
-//! `vrrp_instance` in the file, for as long as the agent runs).
+//! `vrrp_instance` in the file, for as long as the agent runs). Where masqueraded servers' replies
+//! come in, it is attached while any instance is MASTER.
+//!
+//! What a killed agent left attached, and the addresses it held, stay as they are until the
+//! election has decided: a restart interrupts nothing. See [`Director::settle`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rtnetlink::Handle;
 use thiserror::Error;
@@ -16,7 +20,7 @@ use tracing::error;
 
 use crate::config::model::{Global, VrrpInstance};
 use crate::dataplane::plan::NextHopRow;
-use crate::dataplane::{Dataplane, DataplaneError};
+use crate::dataplane::{Dataplane, DataplaneError, Pins};
 use crate::health::Desired;
 use crate::netlink::addrs::{self, AddressError};
 use crate::netlink::links::{self, LinkError};
@@ -24,6 +28,7 @@ use crate::netlink::nexthop::NextHopState;
 use crate::notify::Notifier;
 use crate::vrrp::driver::Host;
 use crate::vrrp::event::{Notice, Reason, State};
+use crate::vrrp::status::InstanceStatus;
 
 /// Why this host could not take or give up an instance's addresses.
 #[derive(Debug, Error)]
@@ -42,6 +47,14 @@ pub enum DirectorError {
     Dataplane(#[from] DataplaneError),
 }
 
+/// `xlvs_watchdog` where the file has none. Long enough for an agent to be started again, by hand or
+/// by its supervisor, and a multiple of what a peer waits: by then a peer is MASTER, if there is one.
+pub const DEFAULT_WATCHDOG: Duration = Duration::from_secs(10);
+
+/// How long attachments of an earlier agent stay without VRRP, until it is known where servers are
+/// reached.
+const SETTLE_WITHOUT_VRRP: Duration = Duration::from_secs(10);
+
 /// This host as a director.
 pub struct Director {
     netlink: Handle,
@@ -49,26 +62,164 @@ pub struct Director {
     dataplane: Option<Dataplane>,
     /// Interfaces that each claiming instance needs the program on.
     claims: BTreeMap<String, BTreeSet<u32>>,
+    /// Interfaces of masqueraded servers' replies that the program is attached to.
+    replies: BTreeSet<u32>,
+    /// Where masqueraded servers are reached at the moment.
+    reply_links: BTreeSet<u32>,
+    /// Attached by an earlier agent, and nobody's claim yet.
+    inherited: BTreeSet<u32>,
+    /// Instances whose addresses an earlier agent may have left here.
+    spared: BTreeMap<String, VrrpInstance>,
+    pins: Option<Pins>,
+    /// Instances that were MASTER in an earlier process, and when that ended.
+    resumed: (BTreeSet<String>, Option<Instant>),
+    /// No VRRP: attached for good.
+    always: bool,
     started: Instant,
     notifier: Notifier,
 }
 
 impl Director {
     /// A director without a data plane.
-    pub fn new(netlink: Handle) -> Self {
+    pub fn new(netlink: Handle, pins: Option<Pins>) -> Self {
+        let (names, age) = pins
+            .as_ref()
+            .map_or((Vec::new(), Duration::MAX), Pins::last_masters);
         Self {
             netlink,
             dataplane: None,
             claims: BTreeMap::new(),
+            replies: BTreeSet::new(),
+            reply_links: BTreeSet::new(),
+            inherited: BTreeSet::new(),
+            spared: BTreeMap::new(),
+            resumed: (names.into_iter().collect(), Instant::now().checked_sub(age)),
+            pins,
+            always: false,
             started: Instant::now(),
             notifier: Notifier::default(),
         }
     }
 
-    /// Gives or takes the data plane.
+    /// Gives the data plane, or takes it away for good: then nothing of it is left.
     pub fn set_dataplane(&mut self, dataplane: Option<Dataplane>) {
         self.claims.clear();
-        self.dataplane = dataplane;
+        self.replies.clear();
+        self.inherited.clear();
+        match std::mem::replace(&mut self.dataplane, dataplane) {
+            Some(old) => old.close(),
+            None if self.dataplane.is_none() => {
+                if let Some(pins) = &self.pins {
+                    pins.remove();
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Lets go of a data plane that could not be filled; what an earlier agent left goes on.
+    pub fn abandon_dataplane(&mut self) {
+        self.dataplane = None;
+    }
+
+    /// Where maps and attachments are kept.
+    pub fn pins(&self) -> Option<&Pins> {
+        self.pins.as_ref()
+    }
+
+    /// Puts this agent's program in the place of an earlier one's. `always`: there is no VRRP.
+    pub fn adopt(&mut self) -> Result<(), DataplaneError> {
+        if let Some(dataplane) = &mut self.dataplane {
+            self.inherited = dataplane.adopt_links()?;
+        }
+        Ok(())
+    }
+
+    /// Gives up what an earlier agent left, once it is known that it is not needed: an instance
+    /// claims what it needs when it becomes MASTER, and needs nothing when another router is.
+    pub async fn settle(&mut self, config: &[VrrpInstance], statuses: &[InstanceStatus]) {
+        if self.inherited.is_empty() && self.spared.is_empty() {
+            return;
+        }
+        let decided = |name: &str| {
+            let status = statuses.iter().find(|status| status.name == name);
+            status.is_none_or(|status| match status.state {
+                State::Init => false,
+                State::Backup => status.master.is_some(),
+                State::Master | State::Fault => true,
+            })
+        };
+        let names: Vec<_> = self
+            .spared
+            .keys()
+            .filter(|name| decided(name))
+            .cloned()
+            .collect();
+        for name in names {
+            if let Some(instance) = self.spared.remove(&name)
+                && !self.claims.contains_key(&name)
+                && let Err(err) = self.remove_addresses(&instance).await
+            {
+                error!("{name}: cannot remove what an earlier run left: {err}");
+            }
+        }
+        let waits = if config.is_empty() {
+            self.started.elapsed() < SETTLE_WITHOUT_VRRP
+        } else {
+            config.iter().any(|instance| !decided(&instance.name))
+        };
+        if !waits {
+            let wanted = self.wanted();
+            for ifindex in std::mem::take(&mut self.inherited) {
+                if let Some(dataplane) = &mut self.dataplane
+                    && !wanted.contains(&ifindex)
+                {
+                    dataplane.detach(ifindex);
+                }
+            }
+        }
+    }
+
+    /// Notes for a successor who is MASTER here, and that somebody is here at all.
+    pub fn note_masters(&mut self) {
+        if let (Some(pins), Some(_)) = (&self.pins, &self.dataplane)
+            // A successor that has not decided yet leaves what its predecessor noted.
+            && (self.inherited.is_empty() || !self.claims.is_empty())
+        {
+            pins.note_masters(self.claims.keys());
+        }
+    }
+
+    /// Where somebody needs the program.
+    fn wanted(&self) -> BTreeSet<u32> {
+        let claimed = self.claims.values().flatten();
+        claimed.chain(&self.replies).copied().collect()
+    }
+
+    /// Attaches the program where masqueraded servers' replies come in, and detaches it where they
+    /// did before.
+    fn follow_replies(&mut self) {
+        let Some(dataplane) = &mut self.dataplane else {
+            return;
+        };
+        let mut wanted = BTreeSet::new();
+        if self.always || !self.claims.is_empty() {
+            wanted.clone_from(&self.reply_links);
+        }
+        for ifindex in wanted.difference(&self.replies) {
+            if let Err(err) = dataplane.attach(&link_name(*ifindex), *ifindex) {
+                error!("{err}; replies of masqueraded servers that come in there go nowhere");
+            }
+        }
+        let before = std::mem::replace(&mut self.replies, wanted);
+        let still = self.wanted();
+        if let Some(dataplane) = &mut self.dataplane {
+            for ifindex in before.difference(&still) {
+                if !self.inherited.contains(ifindex) && !self.always {
+                    dataplane.detach(*ifindex);
+                }
+            }
+        }
     }
 
     /// Who tells scripts and FIFOs.
@@ -91,9 +242,11 @@ impl Director {
 
     /// Takes over what `global_defs` says of connections and timeouts.
     pub fn tune(&mut self, global: &Global) -> Result<(), DataplaneError> {
+        let mut global = global.clone();
+        global.conns.watchdog.get_or_insert(DEFAULT_WATCHDOG);
         self.dataplane
             .as_mut()
-            .map_or(Ok(()), |dataplane| dataplane.tune(global))
+            .map_or(Ok(()), |dataplane| dataplane.tune(&global))
     }
 
     /// Frees the slots of connections that are past their time.
@@ -127,21 +280,42 @@ impl Director {
         if let Err(err) = dataplane.route(lookup) {
             error!("{err}; next hops stay as they were");
         }
+        self.reply_links = dataplane
+            .masqueraded()
+            .iter()
+            .filter_map(|addr| states.get(addr))
+            .filter(|state| state.ifindex != 0 && !state.local && state.link_mac.is_some())
+            .map(|state| state.ifindex)
+            .collect();
+        self.follow_replies();
     }
 
-    /// Attaches the program for a configuration without VRRP: wherever real servers are reached.
+    /// Attaches the program for a configuration without VRRP: where real servers are reached, and
+    /// where virtual addresses are.
     pub fn attach_without_vrrp(&mut self, states: &BTreeMap<IpAddr, NextHopState>) {
+        self.always = true;
         let Some(dataplane) = &mut self.dataplane else {
             return;
         };
-        for state in states
+        let reached = states
             .values()
             .filter(|state| state.ifindex != 0 && !state.local)
-        {
-            let name = link_name(state.ifindex);
-            if let Err(err) = dataplane.attach(&name, state.ifindex) {
+            .map(|state| (state.ifindex, link_name(state.ifindex)));
+        let mut wanted: BTreeMap<u32, String> = reached.collect();
+        for (name, mac) in carriers(&dataplane.virtual_addresses()) {
+            let Ok(ifindex) = nix::net::if_::if_nametoindex(name.as_str()) else {
+                continue;
+            };
+            if let Err(err) = dataplane.know_link(&name, ifindex, mac) {
                 error!("{err}");
             }
+            wanted.insert(ifindex, name);
+        }
+        for (ifindex, name) in wanted {
+            if let Err(err) = dataplane.attach(&name, ifindex) {
+                error!("{err}");
+            }
+            self.inherited.remove(&ifindex);
         }
     }
 
@@ -161,7 +335,25 @@ impl Director {
             claim.insert(link.ifindex);
         }
         self.claims.insert(instance.name.clone(), claim);
+        self.follow_replies();
         Ok(())
+    }
+
+    /// Every address is tried, the first error is told.
+    async fn remove_addresses(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
+        let mut result = Ok(());
+        for vip in instance.addresses() {
+            let removed = match links::find(&self.netlink, instance.device_of(vip)).await {
+                Ok(link) => addrs::remove(&self.netlink, link.ifindex, vip)
+                    .await
+                    .map_err(DirectorError::from),
+                // An interface that is gone took its addresses along.
+                Err(LinkError::NotFound { .. }) => Ok(()),
+                Err(err) => Err(err.into()),
+            };
+            result = result.and(removed);
+        }
+        result
     }
 }
 
@@ -178,33 +370,40 @@ impl Host for Director {
         Ok(())
     }
 
-    /// Every address is tried, the first error is told.
+    /// What an earlier agent left under a program that still forwards stays until the election has
+    /// decided.
     async fn release(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
-        let mut result = Ok(());
-        for vip in instance.addresses() {
-            let removed = match links::find(&self.netlink, instance.device_of(vip)).await {
-                Ok(link) => addrs::remove(&self.netlink, link.ifindex, vip)
-                    .await
-                    .map_err(DirectorError::from),
-                // An interface that is gone took its addresses along.
-                Err(LinkError::NotFound { .. }) => Ok(()),
-                Err(err) => Err(err.into()),
-            };
-            result = result.and(removed);
+        if !self.inherited.is_empty() && !self.claims.contains_key(&instance.name) {
+            self.spared.insert(instance.name.clone(), instance.clone());
+            return Ok(());
         }
-        result
+        self.remove_addresses(instance).await
     }
 
     fn detach(&mut self, instance: &VrrpInstance) {
         let Some(claim) = self.claims.remove(&instance.name) else {
             return;
         };
-        let still: BTreeSet<u32> = self.claims.values().flatten().copied().collect();
+        self.follow_replies();
+        let still = self.wanted();
         if let Some(dataplane) = &mut self.dataplane {
             for ifindex in claim.difference(&still) {
                 dataplane.detach(*ifindex);
+                self.inherited.remove(ifindex);
             }
         }
+    }
+
+    /// Peers count from the last advert, which was sent up to an interval before the process ended,
+    /// and wait for three intervals and their skew; this instance waits for its own skew.
+    fn resumes(&self, instance: &VrrpInstance) -> bool {
+        let (names, Some(ended)) = &self.resumed else {
+            return false;
+        };
+        let skew = instance.advert_interval * (256 - u32::from(instance.priority)) / 256;
+        !self.inherited.is_empty()
+            && names.contains(&instance.name)
+            && ended.elapsed() + skew < 2 * instance.advert_interval
     }
 
     /// The driver logs it; nothing else hangs on it yet.
@@ -219,6 +418,31 @@ impl Host for Director {
 fn devices(instance: &VrrpInstance) -> BTreeSet<&str> {
     let of_vips = instance.addresses().map(|vip| instance.device_of(vip));
     of_vips.chain([instance.interface.as_str()]).collect()
+}
+
+/// Interfaces that carry one of these addresses and have a MAC address.
+fn carriers(addresses: &BTreeSet<IpAddr>) -> BTreeMap<String, [u8; 6]> {
+    let Ok(all) = nix::ifaddrs::getifaddrs() else {
+        return BTreeMap::new();
+    };
+    let mut names = BTreeSet::new();
+    let mut macs = BTreeMap::new();
+    for entry in all {
+        let Some(address) = entry.address else {
+            continue;
+        };
+        let ip = address
+            .as_sockaddr_in()
+            .map(|v4| IpAddr::from(v4.ip()))
+            .or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())));
+        if ip.is_some_and(|ip| addresses.contains(&ip)) {
+            names.insert(entry.interface_name);
+        } else if let Some(mac) = address.as_link_addr().and_then(|link| link.addr()) {
+            macs.insert(entry.interface_name, mac);
+        }
+    }
+    macs.retain(|name, mac| names.contains(name) && *mac != [0; 6]);
+    macs
 }
 
 /// An interface's name, or its index where it has none any more.

@@ -13,6 +13,7 @@ use crate::config::model::{
     ForwardMethod, ServiceId, Tracked, VirtualServer, VrrpInstance, VrrpVersion,
 };
 use crate::control::status as wire;
+use crate::dataplane::rates::Estimator;
 use crate::dataplane::{Dataplane, ServerTraffic, Stats};
 use crate::health::{Quorums, ServerHealth, ServerKey, Snapshot};
 use crate::vrrp::counters::Counter;
@@ -31,6 +32,7 @@ pub(crate) fn collect(agent: &mut Agent) -> Result<wire::Status> {
         stats: &stats,
         health: &health,
         quorums: &agent.quorums,
+        rates: &agent.rates,
         dataplane: agent.driver.host().dataplane(),
     };
     let services = agent.config.virtual_servers.iter();
@@ -157,6 +159,7 @@ struct Known<'a> {
     stats: &'a Stats,
     health: &'a Snapshot,
     quorums: &'a Quorums,
+    rates: &'a Estimator,
     dataplane: Option<&'a Dataplane>,
 }
 
@@ -188,6 +191,9 @@ impl Known<'_> {
             conns: counts.conns,
             in_packets: counts.in_packets,
             in_bytes: counts.in_bytes,
+            out_packets: counts.out_packets,
+            out_bytes: counts.out_bytes,
+            rates: self.rates.rates(id, None),
             real_servers: vs
                 .real_servers
                 .iter()
@@ -253,6 +259,9 @@ impl Known<'_> {
             conns: counts.conns,
             in_packets: counts.in_packets,
             in_bytes: counts.in_bytes,
+            out_packets: counts.out_packets,
+            out_bytes: counts.out_bytes,
+            rates: self.rates.rates(service, Some(addr)),
         }
     }
 }

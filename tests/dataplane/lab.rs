@@ -282,6 +282,7 @@ fn load_kernel() -> Option<Dataplane> {
     match Dataplane::load(&LoadOptions {
         max_conns: 4096,
         hash_key: Some(hash_key()),
+        ..LoadOptions::default()
     }) {
         Ok(kernel) => Some(kernel),
         Err(DataplaneError::NoObject) => {

@@ -27,9 +27,32 @@ pub struct AbReport {
 
 /// Runs `ab -c CONCURRENCY -n REQUESTS http://ADDRESS/` on `host`.
 pub fn ab(host: &Host, address: Ipv4Addr, concurrency: u32, requests: u32) -> Result<AbReport> {
+    ab_with(host, address, concurrency, requests, &[])
+}
+
+/// The same over connections that stay open (`-k`).
+pub fn ab_keep_alive(
+    host: &Host,
+    address: Ipv4Addr,
+    concurrency: u32,
+    requests: u32,
+) -> Result<AbReport> {
+    ab_with(host, address, concurrency, requests, &["-k"])
+}
+
+fn ab_with(
+    host: &Host,
+    address: Ipv4Addr,
+    concurrency: u32,
+    requests: u32,
+    more: &[&str],
+) -> Result<AbReport> {
     let (concurrency, requests) = (concurrency.to_string(), requests.to_string());
     let url = format!("http://{address}/");
-    let text = host.run("ab", &["-q", "-c", &concurrency, "-n", &requests, &url])?;
+    let mut arguments = vec!["-q", "-c", &concurrency, "-n", &requests];
+    arguments.extend(more);
+    arguments.push(&url);
+    let text = host.run("ab", &arguments)?;
     std::fs::write(host.path("ab.txt"), &text)?;
     parse_ab(&text).with_context(|| format!("cannot read ab's report:\n{text}"))
 }
@@ -97,6 +120,11 @@ impl Connection {
         })?;
         stream.set_read_timeout(Some(patience))?;
         Ok(Self { stream })
+    }
+
+    /// The client's end.
+    pub fn local(&self) -> Result<SocketAddr> {
+        Ok(self.stream.local_addr()?)
     }
 
     /// One request; returns the name of the server that answered.

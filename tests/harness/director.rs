@@ -9,6 +9,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 use serde::Serialize;
 
@@ -47,6 +48,20 @@ pub struct Director {
     process: Option<Process>,
     software: Software,
     host: Host,
+    /// Where the agent pins its maps and attachments: a BPF file system that no agent's end takes
+    /// along.
+    pins: Option<PathBuf>,
+    /// Another binary than the usual one.
+    binary: Option<PathBuf>,
+}
+
+impl Drop for Director {
+    fn drop(&mut self) {
+        self.process = None;
+        if let Some(pins) = &self.pins {
+            let _ = umount2(pins, MntFlags::MNT_DETACH);
+        }
+    }
 }
 
 impl Director {
@@ -56,7 +71,14 @@ impl Director {
             process: None,
             software,
             host,
+            pins: None,
+            binary: None,
         }
+    }
+
+    /// From the next start on, runs this binary.
+    pub fn upgrade_to(&mut self, binary: PathBuf) {
+        self.binary = Some(binary);
     }
 
     /// The host that it runs on.
@@ -129,6 +151,16 @@ impl Director {
         Ok((moment, status))
     }
 
+    /// Has the agent end and leave everything as it is for a successor.
+    pub fn leave(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the director does not run")?;
+        let control = self.control_path();
+        let mut command = self.host.command(binary()?)?;
+        let status = command.args(["leave", "--control"]).arg(control).status()?;
+        anyhow::ensure!(status.success(), "xlvs leave failed");
+        process.await_end(Duration::from_secs(10)).map(drop)
+    }
+
     /// Asks the daemon to read its file again.
     pub fn reload(&self) -> Result<()> {
         self.process
@@ -193,6 +225,18 @@ impl Director {
         })
     }
 
+    /// What `xlvs trace --json` answers to these arguments.
+    pub fn trace(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+        let mut command = self.host.command(binary()?)?;
+        command.args(["trace", "--json", "--control"]);
+        let output = command.arg(self.control_path()).args(arguments).output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("xlvs trace failed: {}", said.trim());
+        }
+        serde_json::from_slice(&output.stdout).context("cannot read xlvs trace")
+    }
+
     /// Waits until the agent's status satisfies `condition`.
     pub fn await_status(
         &mut self,
@@ -229,9 +273,29 @@ impl Director {
         self.host.path("control.sock")
     }
 
-    fn xlvs_command(&self) -> Result<Command> {
-        let mut command = self.host.command(binary()?)?;
+    /// The agent runs under a `/sys` of its own, in which nothing would stay.
+    fn pins(&mut self) -> Result<PathBuf> {
+        if let Some(pins) = &self.pins {
+            return Ok(pins.clone());
+        }
+        let pins = self.host.path("bpf");
+        std::fs::create_dir_all(&pins)?;
+        let none: Option<&str> = None;
+        mount(Some("bpf"), &pins, Some("bpf"), MsFlags::empty(), none)
+            .context("cannot mount a BPF file system")?;
+        self.pins = Some(pins.clone());
+        Ok(pins)
+    }
+
+    fn xlvs_command(&mut self) -> Result<Command> {
+        let pins = self.pins()?;
+        let binary = match &self.binary {
+            Some(binary) => binary.clone(),
+            None => binary()?,
+        };
+        let mut command = self.host.command(binary)?;
         command.arg("run").arg("--config").arg(self.config_path());
+        command.arg("--pins").arg(pins);
         command.arg("--control").arg(self.control_path());
         Ok(command)
     }

@@ -278,6 +278,14 @@ pub fn clear_leftovers() -> Result<()> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let pid = name.split('-').nth(1).unwrap_or_default().to_owned();
         if !Path::new("/proc").join(pid).exists() {
+            for host in std::fs::read_dir(entry.path())
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                let pins = host.path().join("bpf");
+                let _ = nix::mount::umount2(&pins, nix::mount::MntFlags::MNT_DETACH);
+            }
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }

@@ -52,12 +52,24 @@ pub struct Attached {
 /// One virtual server.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Service {
+    /// Per second.
+    #[serde(default)]
+    pub rates: Rates,
     /// Its real servers in the order of the file.
     #[serde(default)]
     pub real_servers: Vec<RealServer>,
     /// Its sorry server, `IN USE` or `STANDBY`.
     #[serde(default)]
     pub sorry_server: Option<RealServer>,
+}
+
+/// Estimated rates.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct Rates {
+    /// Connections.
+    pub cps: u64,
+    /// Bytes from clients.
+    pub inbps: u64,
 }
 
 /// One real server.

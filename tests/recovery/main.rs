@@ -6,25 +6,145 @@
 use std::time::Duration;
 
 use xlvs_tests::config::Speed;
-use xlvs_tests::director::Software;
+use xlvs_tests::director::{self, Director, Software};
 use xlvs_tests::experiment::{self, Departure, ELECTION};
+use xlvs_tests::lab::INTERFACE;
 use xlvs_tests::outcome::Outcome;
 use xlvs_tests::site::{self, Site, VIP};
-use xlvs_tests::{client, wait, xdp};
+use xlvs_tests::{client, pass, wait, xdp};
+
+/// Longer than the watchdog waits, 10 s unless configured.
+const WATCHDOG: Duration = Duration::from_secs(20);
 
 const PAIR: [Software; 2] = [Software::Xlvs; 2];
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_killed_master_s_program_is_gone_with_it() -> Outcome {
-    let mut site = Site::raise("recovery-program", PAIR)?;
+fn a_killed_master_s_program_forwards_until_the_watchdog_s_time_has_passed() -> Outcome {
+    let mut site = Site::raise("recovery-watchdog", PAIR)?;
     let [first, _] = &mut site.directors;
     first.start(&site::configs(Speed::V3Tenth)[0].text())?;
-    first.await_address(VIP, ELECTION)?;
-    assert!(xdp::attachment(first.host())?.is_some());
+    await_serving(first)?;
     first.sigkill()?;
-    wait::until_true(ELECTION, "the kernel to detach the program", || {
-        xdp::attachment(first.host()).is_ok_and(|attachment| attachment.is_none())
+    assert!(xdp::attachment(first.host())?.is_some());
+    client::curl(&site.client, VIP)?;
+    // Nobody but the packet program serves the address here.
+    wait::until_true(WATCHDOG, "the program to forward nothing", || {
+        client::curl(&site.client, VIP).is_err()
+    })?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn kill_restart_and_upgrade_under_load_lose_no_request() -> Outcome {
+    let requests = std::env::var("XLVS_AB_REQUESTS").map_or(Ok(40_000), |text| text.parse())?;
+    let mut site = Site::raise("recovery-load", PAIR)?;
+    let [first, _] = &mut site.directors;
+    first.start(&site::configs(Speed::V3Second)[0].text())?;
+    await_serving(first)?;
+    let before = xdp::attachment(first.host())?;
+    let copy = first.host().path("xlvs-copy");
+    std::fs::copy(director::binary()?, &copy)?;
+    let client = site.client.clone();
+    let load = std::thread::spawn(move || client::ab_keep_alive(&client, VIP, 200, requests));
+    let mut restarts = 0;
+    while !load.is_finished() {
+        let answered = site.answered()?;
+        let [first, _] = &mut site.directors;
+        match restarts % 3 {
+            0 => drop(first.sigkill()?),
+            1 => {
+                first.sigkill()?;
+                first.upgrade_to(copy.clone());
+            }
+            _ => first.leave()?,
+        }
+        first.restart()?;
+        first.await_status("answer", ELECTION, |status| status.program.loaded)?;
+        restarts += 1;
+        wait::until_true(ELECTION, "requests after a restart", || {
+            load.is_finished() || site.answered().is_ok_and(|now| now != answered)
+        })?;
+    }
+    let report = load
+        .join()
+        .unwrap_or_else(|_| anyhow::bail!("a thread panicked"))?;
+    eprintln!("{restarts} restarts: {report:?}");
+    assert_eq!((report.complete, report.failed), (requests.into(), 0));
+    assert!(restarts > 0);
+    let [first, _] = &mut site.directors;
+    let after = xdp::attachment(first.host())?;
+    assert!(
+        after.is_some() && after != before,
+        "another program on the same link"
+    );
+    assert!(
+        first
+            .log()
+            .contains("going on with the services and connections")
+    );
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn a_master_that_restarts_at_once_stays_master_beside_its_peer() -> Outcome {
+    let mut site = Site::raise("recovery-resume", PAIR)?;
+    experiment::elect(&mut site, &site::configs(Speed::V3Second))?;
+    let mut open = client::Connection::open(&site.client, VIP)?;
+    let holder = open.get()?;
+    let [first, second] = &mut site.directors;
+    first.sigkill()?;
+    first.restart()?;
+    first.await_status("be MASTER again", ELECTION, |status| {
+        status.state() == "MASTER"
+    })?;
+    assert_eq!(open.get()?, holder, "the connection goes on");
+    wait::holds(Duration::from_secs(4), "d2 stays BACKUP", || {
+        !second.host().has_address(VIP) && first.host().has_address(VIP)
+    })?;
+    assert_eq!(open.get()?, holder, "the connection goes on");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn somebody_else_s_program_is_named_and_left_alone() -> Outcome {
+    let mut site = Site::raise("recovery-neighbour", PAIR)?;
+    let [first, _] = &mut site.directors;
+    let namespace = std::sync::Arc::clone(first.host().namespace());
+    let stranger = std::thread::spawn(move || {
+        namespace.enter()?;
+        pass::attach(nix::net::if_::if_nametoindex(INTERFACE)?)
+    });
+    let stranger = stranger
+        .join()
+        .unwrap_or_else(|_| anyhow::bail!("a thread panicked"))?;
+    let before = xdp::attachment(first.host())?;
+    assert!(before.is_some());
+    first.start(&site::configs(Speed::V3Tenth)[0].text())?;
+    wait::until_true(ELECTION, "the log to name the program", || {
+        first
+            .log()
+            .contains("another XDP program is attached, lb_pass")
+    })?;
+    assert_eq!(xdp::attachment(first.host())?, before);
+    first.await_status("be in FAULT", ELECTION, |status| status.state() == "FAULT")?;
+    drop(stranger);
+    Ok(())
+}
+
+/// Waits until a director is MASTER and its servers can be reached.
+fn await_serving(director: &mut Director) -> Outcome {
+    director.await_address(VIP, ELECTION)?;
+    director.await_status("be MASTER with servers", ELECTION, |status| {
+        let mut servers = status
+            .services
+            .iter()
+            .flat_map(|service| &service.real_servers);
+        status.state() == "MASTER"
+            && servers.all(|server| server.state == "UP" && server.mac.is_some())
     })?;
     Ok(())
 }

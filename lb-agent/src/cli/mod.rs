@@ -2,9 +2,11 @@
 //! The command line: one file a command.
 
 pub mod check;
+mod leave;
 mod log;
 mod run;
 mod show;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -28,6 +30,13 @@ enum Command {
     Check(check::CheckArgs),
     /// Show what a running agent does
     Status(show::StatusArgs),
+    /// Say where a packet would go and why, without sending one and without changing anything
+    Trace(trace::TraceArgs),
+    /// End a running agent and leave everything as it is: packets are forwarded until a successor
+    /// is there, or the watchdog's time has passed
+    Leave(leave::LeaveArgs),
+    /// Detach what a killed agent left, and forget its connections
+    Detach(leave::DetachArgs),
 }
 
 /// Runs the command that the process was called with.
@@ -36,6 +45,9 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Check(args) => return check::run(&args),
         Command::Status(args) => show::run(&args),
+        Command::Trace(args) => trace::run(args),
+        Command::Leave(args) => leave::leave(&args),
+        Command::Detach(args) => leave::detach(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

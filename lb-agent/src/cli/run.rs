@@ -19,6 +19,10 @@ pub(super) struct RunArgs {
     /// Configuration file, in keepalived's language
     #[arg(short = 'f', long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
+    /// Where in the BPF file system maps and attachments are pinned, so that a restart interrupts
+    /// nothing [default: /sys/fs/bpf/xlvs/NETNS-CONTROL]
+    #[arg(long, value_name = "DIR", env = "XLVS_PINS")]
+    pins: Option<PathBuf>,
     #[command(flatten)]
     control: ControlArgs,
 }
@@ -33,6 +37,7 @@ pub(super) fn run(args: RunArgs) -> Result<()> {
     let options = app::Options {
         config: args.config,
         control: args.control.control,
+        pins: args.pins,
     };
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -25,6 +25,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<()> {
     let status = match client::ask(&args.control.control, Request::Status)? {
         Response::Status(status) => *status,
         Response::Error(message) => bail!("the agent says: {message}"),
+        other => bail!("cannot understand the agent's answer: {other:?}"),
     };
     let text = if args.json {
         let mut json = serde_json::to_string_pretty(&status)?;

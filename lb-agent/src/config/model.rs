@@ -97,7 +97,8 @@ pub struct ConnSettings {
     pub expire_quiescent_template: bool,
     /// `sloppy_tcp`: any TCP packet opens a connection, not a SYN alone.
     pub sloppy_tcp: bool,
-    /// `xlvs_watchdog`: the packet program stops forwarding when the agent was silent for so long.
+    /// `xlvs_watchdog`: the packet program stops forwarding when the agent was silent for so long;
+    /// `director::DEFAULT_WATCHDOG` when absent.
     pub watchdog: Option<Duration>,
 }
 

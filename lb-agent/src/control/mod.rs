@@ -12,15 +12,21 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dataplane::{Answer, Question};
+
 /// Where the socket is unless `--control` or `XLVS_CONTROL` says otherwise.
 pub const DEFAULT_PATH: &str = "/run/xlvs/control.sock";
 
 /// What can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     /// The state of everything.
     Status,
+    /// To end, and to leave program, connections and addresses as they are for a successor.
+    Leave,
+    /// Where a packet would go, and why.
+    Trace(Question),
 }
 
 /// What is answered.
@@ -29,6 +35,10 @@ pub enum Request {
 pub enum Response {
     /// To [`Request::Status`].
     Status(Box<status::Status>),
+    /// To [`Request::Leave`].
+    Leaving,
+    /// To [`Request::Trace`].
+    Trace(Box<Answer>),
     /// The request was not understood or could not be served.
     Error(String),
 }

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dataplane::rates::Rates;
+
 /// Everything.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -157,6 +159,15 @@ pub struct Service {
     pub in_packets: u64,
     /// Bytes from clients.
     pub in_bytes: u64,
+    /// Packets to clients, of masqueraded servers.
+    #[serde(default)]
+    pub out_packets: u64,
+    /// Bytes to clients, of masqueraded servers.
+    #[serde(default)]
+    pub out_bytes: u64,
+    /// Per second, as IPVS estimates it.
+    #[serde(default)]
+    pub rates: Rates,
     /// Real servers in the order of the file.
     pub real_servers: Vec<RealServer>,
     /// Its sorry server, `IN USE` or `STANDBY`.
@@ -222,6 +233,15 @@ pub struct RealServer {
     pub in_packets: u64,
     /// Bytes from clients.
     pub in_bytes: u64,
+    /// Packets to clients, of masqueraded servers.
+    #[serde(default)]
+    pub out_packets: u64,
+    /// Bytes to clients, of masqueraded servers.
+    #[serde(default)]
+    pub out_bytes: u64,
+    /// Per second, as IPVS estimates it.
+    #[serde(default)]
+    pub rates: Rates,
 }
 
 /// One check of a real server.

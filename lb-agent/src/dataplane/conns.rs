@@ -156,6 +156,25 @@ impl Conns {
         }
     }
 
+    /// Lines of the IPv4 (0) or the IPv6 table (1).
+    pub(super) fn lines(&self, table: usize) -> u32 {
+        self.tables
+            .get(table)
+            .map_or(1, |table| table.lines() as u32)
+    }
+
+    /// The words of a line at this moment.
+    pub(super) fn line(&self, table: usize, line: u32) -> Option<Vec<u64>> {
+        let table = self.tables.get(table)?;
+        let words = table.stride * CONN_SLOTS;
+        let first = line as usize * words;
+        let word = |index| {
+            let word = table.memory.word(index)?;
+            Some(word.load(Ordering::Acquire))
+        };
+        (first..first + words).map(word).collect()
+    }
+
     /// All connections and templates that are not past their time; the slots of those that are
     /// become free. A masqueraded connection is one, by its client's entry.
     pub(super) fn scan<'a>(&'a self, view: &'a View) -> impl Iterator<Item = RawConn> + 'a {

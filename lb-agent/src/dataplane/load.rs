@@ -4,7 +4,9 @@
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::{CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, STEP_PROGRAMS, conn_lines, maps};
+use lb_common::abi::{
+    ABI_LAYOUT, ABI_VERSION, CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, STEP_PROGRAMS, conn_lines, maps,
+};
 
 use lb_common::hash::HashKey;
 use tokio::io::Interest;
@@ -13,6 +15,8 @@ use tracing::warn;
 
 use super::clock::Clock;
 use super::conns;
+use super::pins::{Header, Pins};
+use super::plan::{Op, Plan};
 use super::{DataplaneError, ProgramInfo};
 
 /// The object that `cargo xtask build` compiles; empty in a debug build without the BPF toolchain.
@@ -24,11 +28,13 @@ fn embedded_object_present() -> bool {
 }
 
 /// Capacities that are fixed when the maps are created.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LoadOptions {
     /// IPv4 connections kept, 32 bytes each, and a quarter as many IPv6 ones, 64 bytes each; beyond
     /// it those that matter least make room. At most `lb_common::abi::MAX_CONNS`.
     pub max_conns: u32,
+    /// Where maps and attachments are pinned so that they outlive the agent; nowhere without.
+    pub pins: Option<Pins>,
     /// Key of the hash that chooses a flow's lines; a random one when absent, which is what keeps
     /// strangers from choosing them.
     pub hash_key: Option<HashKey>,
@@ -38,6 +44,7 @@ impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             max_conns: DEFAULT_CONNS,
+            pins: None,
             hash_key: None,
         }
     }
@@ -49,9 +56,16 @@ pub(super) struct Loaded {
     /// The kernel empties the array when nobody holds it.
     pub(super) steps: ProgramArray<MapData>,
     pub(super) info: ProgramInfo,
+    /// Key of the flow hash.
+    pub(super) key: HashKey,
+    /// Where the maps are pinned, and what is fixed of them.
+    pub(super) pins: Option<(Pins, Header)>,
+    /// What another agent left in them.
+    pub(super) kept: Option<(Plan, Vec<Op>)>,
 }
 
-/// Creates the maps and has the program verified. Attaches nothing.
+/// Creates the maps, or opens those that another agent left, and has the program verified. Attaches
+/// nothing.
 pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, DataplaneError> {
     if !embedded_object_present() {
         return Err(DataplaneError::NoObject);
@@ -60,11 +74,30 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
     // not needed.
     let max_conns = options.max_conns.min(MAX_CONNS);
     let (lines, lines6) = (conn_lines(max_conns), conn_lines(max_conns / CONN6_SHARE));
-    let shift = clock.shift;
-    let key = match options.hash_key {
-        Some(key) => key,
-        None => conns::random_key()?,
+    let mut header = Header {
+        version: ABI_VERSION,
+        layout: ABI_LAYOUT,
+        max_conns,
+        tick_shift: clock.shift,
+        key: match options.hash_key {
+            Some(key) => key,
+            None => conns::random_key()?,
+        },
+        number: fastrand::u64(..),
     };
+    let pins = options.pins.clone().filter(|pins| match pins.prepare() {
+        Ok(()) => true,
+        Err(err) => {
+            warn!("cannot pin the packet program: {err}; it ends with this agent");
+            false
+        }
+    });
+    let kept = pins.as_ref().and_then(|pins| pins.find(&header));
+    let mut places = Vec::new();
+    if let (Some(pins), Some(kept)) = (&pins, &kept) {
+        header = kept.header.clone();
+        places = pins.pinned_maps(&header).map_err(DataplaneError::Conns)?;
+    }
     let mut loader = EbpfLoader::new();
     loader
         .btf(None)
@@ -72,11 +105,21 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
         .map_max_entries(maps::CONNS6, lines6)
         .override_global(maps::CONN_LINES, &lines, true)
         .override_global(maps::CONN6_LINES, &lines6, true)
-        .override_global(maps::TICK_SHIFT, &shift, true);
-    for (name, word) in maps::HASH_WORDS.into_iter().zip(&key) {
+        .override_global(maps::TICK_SHIFT, &header.tick_shift, true);
+    for (name, word) in maps::HASH_WORDS.into_iter().zip(&header.key) {
         loader.override_global(name, word, true);
     }
+    for (name, path) in &places {
+        loader.map_pin_path(name, path.as_path());
+    }
     let mut ebpf = loader.load(OBJECT)?;
+    let pins = pins.filter(|pins| match pins.pin_maps(&header, &ebpf) {
+        Ok(()) => true,
+        Err(err) => {
+            warn!("{err}; the packet program ends with this agent");
+            false
+        }
+    });
     follow_packet_log(&mut ebpf);
     let xdp = program(&mut ebpf)?;
     xdp.load()?;
@@ -87,7 +130,14 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
         verified_instructions: info.verified_instruction_count(),
         translated_bytes: info.size_translated(),
     };
-    Ok(Loaded { ebpf, steps, info })
+    Ok(Loaded {
+        ebpf,
+        steps,
+        info,
+        key: header.key,
+        pins: pins.map(|pins| (pins, header)),
+        kept: kept.map(|kept| (kept.plan, kept.ops)),
+    })
 }
 
 /// Loads the programs that the packet program goes on in.

@@ -53,6 +53,15 @@ impl Loads {
         }
     }
 
+    /// The row of a real server.
+    pub(super) fn row(&self, dest: u32) -> Load {
+        let word = |index| {
+            let word = self.0.word(dest as usize * WORDS + index);
+            word.map_or(0, |word| word.load(Ordering::Acquire))
+        };
+        bytemuck::cast([word(0), word(1)])
+    }
+
     /// One connection in this state less.
     pub(super) fn count_off(&self, dest: u32, code: u8) {
         let one = if state::is_active(code) {

@@ -9,8 +9,8 @@
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use lb_common::abi::{
-    Dest, HashLine, Link, Load, Member, Service, ServiceKey, Settings, Traffic, Tunnel,
-    maps as names,
+    Dest, HashLine, Hop, Link, Load, MAX_HOPS, Member, Service, ServiceKey, Settings, Traffic,
+    Tunnel, maps as names,
 };
 
 use super::DataplaneError;
@@ -38,6 +38,7 @@ pub(super) struct Maps {
     tunnels: Array<MapData, Abi<Tunnel>>,
     pub(super) loads: Loads,
     links: Array<MapData, Abi<Link>>,
+    hops: Array<MapData, Abi<Hop>>,
     verdicts: PerCpuArray<MapData, u64>,
     dest_traffic: PerCpuArray<MapData, Abi<Traffic>>,
 }
@@ -57,6 +58,7 @@ impl Maps {
             tunnels: open(ebpf, names::TUNNELS)?,
             loads: Loads::new(mapped(ebpf, names::LOADS, size_of::<Load>())?),
             links: open(ebpf, names::LINKS)?,
+            hops: open(ebpf, names::HOPS)?,
             verdicts: open(ebpf, names::VERDICTS)?,
             dest_traffic: open(ebpf, names::DEST_TRAFFIC)?,
         })
@@ -107,6 +109,61 @@ impl Maps {
         }
     }
 
+    /// What holds for all services.
+    pub(super) fn settings(&self) -> Result<Settings, DataplaneError> {
+        get(&self.settings, names::SETTINGS, 0)
+    }
+
+    /// A real server's row.
+    pub(super) fn dest(&self, id: u32) -> Result<Dest, DataplaneError> {
+        get(&self.dests, names::DESTS, id)
+    }
+
+    /// What the outer header towards a real server needs.
+    pub(super) fn tunnel(&self, id: u32) -> Result<Tunnel, DataplaneError> {
+        get(&self.tunnels, names::TUNNELS, id)
+    }
+
+    /// 64 bits of the address filter.
+    pub(super) fn filter_row(&self, index: u32) -> Result<u64, MapError> {
+        self.filter.get(&index, 0)
+    }
+
+    /// The row of the service of this key.
+    pub(super) fn service_row(&self, key: &ServiceKey) -> Option<u32> {
+        self.services.get(&Abi(*key), 0).ok()
+    }
+
+    /// A row of the services.
+    pub(super) fn service(&self, row: u32) -> Result<Service, DataplaneError> {
+        get(&self.service_rows, names::SERVICE_ROWS, row)
+    }
+
+    /// A row of the server lists.
+    pub(super) fn member(&self, row: u32) -> Result<Member, DataplaneError> {
+        get(&self.members, names::MEMBERS, row)
+    }
+
+    /// Part of a hashing scheduler's table.
+    pub(super) fn hash_line(&self, line: u32) -> Result<HashLine, DataplaneError> {
+        get(&self.hash_lines, names::HASH_LINES, line)
+    }
+
+    /// A scheduler's cursor.
+    pub(super) fn cursor(&self, service: u32) -> Result<u64, MapError> {
+        self.cursors.get(&service, 0)
+    }
+
+    /// An interface's row.
+    pub(super) fn link(&self, ifindex: u32) -> Result<Link, DataplaneError> {
+        get(&self.links, names::LINKS, ifindex)
+    }
+
+    /// The remembered way to clients with this hash.
+    pub(super) fn hop(&self, hash: u32) -> Result<Hop, DataplaneError> {
+        get(&self.hops, names::HOPS, hash % MAX_HOPS)
+    }
+
     /// One verdict's counter, summed over CPUs.
     pub(super) fn verdict(&self, code: u32) -> Result<u64, DataplaneError> {
         let per_cpu = self
@@ -123,6 +180,16 @@ impl Maps {
     pub(super) fn dest_traffic(&self, id: u32) -> Result<Traffic, DataplaneError> {
         sum(&self.dest_traffic, names::DEST_TRAFFIC, id)
     }
+}
+
+fn get<T: bytemuck::Pod>(
+    map: &Array<MapData, Abi<T>>,
+    name: &'static str,
+    index: u32,
+) -> Result<T, DataplaneError> {
+    let row = map.get(&index, 0);
+    row.map(|Abi(row)| row)
+        .map_err(|source| DataplaneError::Map { map: name, source })
 }
 
 fn put_rows<T: bytemuck::Pod>(

@@ -11,17 +11,27 @@
 mod attach;
 mod clock;
 mod conns;
+mod live;
 mod load;
 mod loads;
 mod mapped;
 mod maps;
+mod neighbour;
+mod pins;
 pub mod plan;
+pub mod rates;
 mod settings;
 mod stats;
+mod trace;
 
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use lb_common::abi::{Conn6Line, ConnLine, STATE_TIMEOUT_BITS, Settings, maps as names};
+use lb_common::hash::HashKey;
+use lb_common::verdict::Fate;
 use lb_common::wire::Mac;
 use serde::Serialize;
 use thiserror::Error;
@@ -30,7 +40,10 @@ pub use attach::{Attachment, Mode};
 pub use conns::Connection;
 pub use load::LoadOptions;
 pub use loads::ConnCounts;
+pub use neighbour::Neighbour;
+pub use pins::Pins;
 pub use stats::{ServerTraffic, ServiceTraffic, Stats, TrafficCounts};
+pub use trace::{Answer, Question, TracedConnection};
 
 use crate::config::model::Global;
 use crate::health::Desired;
@@ -80,6 +93,25 @@ pub enum DataplaneError {
         /// Why generic mode failed.
         generic: String,
     },
+    /// Somebody else's program is attached there.
+    #[error("cannot attach the packet program to {interface}: {neighbour}")]
+    Occupied {
+        /// Interface.
+        interface: String,
+        /// Whose program it is.
+        neighbour: Neighbour,
+    },
+    /// What the maps hold could not be written down for a successor.
+    #[error("cannot write {}: {cause}", path.display())]
+    Keep {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// An attachment could not be turned into one that lasts.
+    #[error("cannot attach the packet program: {}", innermost(.0))]
+    Link(#[from] aya::programs::links::LinkError),
     /// The wanted state does not fit the maps.
     #[error("cannot plan the data plane: {0}")]
     Plan(#[from] PlanError),
@@ -113,7 +145,8 @@ pub struct ProgramInfo {
     pub translated_bytes: Option<u32>,
 }
 
-/// The loaded packet program, its maps and attachments. Dropping it detaches and unloads.
+/// The loaded packet program, its maps and attachments. Dropping it detaches and unloads, unless they
+/// are pinned: then [`Dataplane::close`] does.
 pub struct Dataplane {
     ebpf: aya::Ebpf,
     /// Keeps the programs that the packet program goes on in.
@@ -126,7 +159,21 @@ pub struct Dataplane {
     plan: Plan,
     attachments: attach::Attachments,
     info: ProgramInfo,
+    /// Key of the flow hash.
+    key: HashKey,
+    /// Interfaces that the program knows.
+    known_links: BTreeMap<u32, String>,
+    /// Where what this agent does is kept for its successor.
+    pins: Option<(Pins, pins::Header)>,
+    /// The maps are those of an earlier agent.
+    kept: bool,
+    /// Next hops that an earlier agent knew, until this one has learnt them itself.
+    inherited: BTreeMap<IpAddr, NextHopRow>,
+    inherited_until: Instant,
 }
+
+/// How long an earlier agent's knowledge of next hops stands in for this one's.
+const INHERITANCE: Duration = Duration::from_secs(10);
 
 impl Dataplane {
     /// Loads and verifies the program; attaches nothing.
@@ -136,6 +183,9 @@ impl Dataplane {
             mut ebpf,
             steps,
             info,
+            key,
+            pins,
+            kept,
         } = load::load(options, clock)?;
         let maps = maps::Maps::open(&mut ebpf)?;
         let conns = conns::Conns::new(
@@ -146,6 +196,10 @@ impl Dataplane {
         );
         let global = Global::default();
         let settings = settings::row(&global, false, clock, load::now(&ebpf)?);
+        let mut attachments = attach::Attachments::default();
+        if let Some((pins, _)) = &pins {
+            attachments.pin_by(pins.clone());
+        }
         let mut dataplane = Self {
             ebpf,
             _steps: steps,
@@ -155,13 +209,82 @@ impl Dataplane {
             global,
             settings,
             plan: Plan::default(),
-            attachments: attach::Attachments::default(),
+            attachments,
             info,
+            key,
+            known_links: BTreeMap::new(),
+            pins,
+            kept: kept.is_some(),
+            inherited: BTreeMap::new(),
+            inherited_until: Instant::now() + INHERITANCE,
         };
-        dataplane
-            .maps
-            .perform(&[plan::Op::PutSettings { row: settings }])?;
+        match kept {
+            Some((plan, ops)) => dataplane.go_on(plan, &ops)?,
+            None => {
+                dataplane
+                    .maps
+                    .perform(&[plan::Op::PutSettings { row: settings }])?;
+                dataplane.keep(&Plan::default(), &[])?;
+                dataplane.kept_done()?;
+            }
+        }
         Ok(dataplane)
+    }
+
+    /// Takes over what an earlier agent left in the maps; `ops` is what it was about to do.
+    fn go_on(&mut self, mut plan: Plan, ops: &[plan::Op]) -> Result<(), DataplaneError> {
+        self.maps.perform(ops)?;
+        let rows = |id| Some((self.maps.dest(id).ok()?, self.maps.tunnel(id).ok()?));
+        plan.adopt(rows);
+        self.inherited = plan.next_hops();
+        self.plan = plan;
+        // Everything else in it stands until this agent's own configuration is known.
+        let heartbeat = load::now(&self.ebpf)?;
+        self.settings = Settings {
+            heartbeat,
+            ..self.maps.settings()?
+        };
+        let row = self.settings;
+        self.maps.perform(&[plan::Op::PutSettings { row }])?;
+        self.keep(&self.plan, &[])?;
+        self.kept_done()
+    }
+
+    /// Writes down what is about to be done to the maps.
+    fn keep(&self, plan: &Plan, ops: &[plan::Op]) -> Result<(), DataplaneError> {
+        match &self.pins {
+            Some((pins, header)) => pins.begin(header, plan, ops),
+            None => Ok(()),
+        }
+    }
+
+    fn kept_done(&self) -> Result<(), DataplaneError> {
+        self.pins.as_ref().map_or(Ok(()), |(pins, _)| pins.done())
+    }
+
+    /// True if the maps are those of an earlier agent, with its services and connections.
+    pub fn goes_on(&self) -> bool {
+        self.kept
+    }
+
+    /// Puts the program in the place of the one that an earlier agent left attached. Call it once
+    /// the maps are filled. The interfaces.
+    pub fn adopt_links(&mut self) -> Result<BTreeSet<u32>, DataplaneError> {
+        let adopted = self.attachments.adopt(load::program(&mut self.ebpf)?);
+        if let Some((pins, header)) = &self.pins {
+            pins.sweep(header);
+        }
+        Ok(adopted)
+    }
+
+    /// Detaches and unloads for good: nothing is left for a successor.
+    pub fn close(mut self) {
+        for attachment in self.attachments.list() {
+            self.attachments.detach(attachment.ifindex);
+        }
+        if let Some((pins, _)) = &self.pins {
+            pins.remove();
+        }
     }
 
     /// Takes over what `global_defs` says of connections and timeouts.
@@ -193,7 +316,11 @@ impl Dataplane {
     pub fn apply(&mut self, desired: &Desired, now: Duration) -> Result<(), DataplaneError> {
         let mut next = self.plan.clone();
         let ops = next.apply(desired, now)?;
-        self.maps.perform(&ops)?;
+        if !ops.is_empty() {
+            self.keep(&next, &ops)?;
+            self.maps.perform(&ops)?;
+            self.kept_done()?;
+        }
         let any_port = next.any_port() != self.plan.any_port();
         self.plan = next;
         if any_port { self.beat() } else { Ok(()) }
@@ -202,10 +329,17 @@ impl Dataplane {
     /// Brings the next hops of all servers to what `lookup` knows of each address.
     pub fn route(
         &mut self,
-        lookup: impl Fn(std::net::IpAddr) -> Option<NextHopRow>,
+        lookup: impl Fn(IpAddr) -> Option<NextHopRow>,
     ) -> Result<(), DataplaneError> {
+        let known = |hop: &NextHopRow| hop.mac.is_some() || hop.local;
+        if self.inherited_until <= Instant::now() {
+            self.inherited.clear();
+        }
+        self.inherited
+            .retain(|addr, _| !lookup(*addr).as_ref().is_some_and(known));
+        let inherited = &self.inherited;
         let mut next = self.plan.clone();
-        let ops = next.route(lookup);
+        let ops = next.route(|addr| inherited.get(&addr).copied().or_else(|| lookup(addr)));
         self.maps.perform(&ops)?;
         self.plan = next;
         Ok(())
@@ -229,6 +363,12 @@ impl Dataplane {
             known: 1,
             zero: 0,
         };
+        let name = nix::net::if_::if_indextoname(ifindex);
+        let name = name.map_or_else(
+            |_| interface.to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        self.known_links.insert(ifindex, name);
         self.maps.perform(&[plan::Op::PutLink { ifindex, row }])
     }
 
@@ -309,6 +449,90 @@ impl Dataplane {
     /// received on the loopback interface. At least 14 bytes, as the kernel demands.
     pub fn test_run(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), DataplaneError> {
         load::test_run(&mut self.ebpf, frame)
+    }
+
+    /// Where a packet would go and why, by a dry run that changes nothing. `None` if the interface
+    /// is not known to the program, or none is.
+    pub fn trace(&self, question: &Question) -> Result<Option<Answer>, DataplaneError> {
+        let attached = self.attached();
+        let wanted = question.interface.as_deref();
+        let named = |name: &str| wanted.is_none_or(|wanted| wanted == name);
+        let first = attached
+            .iter()
+            .map(|attachment| (attachment.ifindex, attachment.interface.as_str()))
+            .chain(
+                self.known_links
+                    .iter()
+                    .map(|(index, name)| (*index, name.as_str())),
+            )
+            .find(|(_, name)| named(name));
+        let Some((ifindex, interface)) = first else {
+            return Ok(None);
+        };
+        let of_flow = |conn: &Connection| {
+            conn.protocol == question.protocol
+                && ((conn.client, conn.virt) == (question.from, question.to)
+                    || (conn.client, conn.server) == (question.to, question.from))
+        };
+        let connection = self.conns()?.into_iter().find(of_flow);
+        let tables =
+            live::LiveTables::new(&self.maps, &self.conns, self.key, load::now(&self.ebpf)?);
+        let run = trace::run(&tables, question, ifindex);
+        let owners = self.plan.owners();
+        let owner = run
+            .dest
+            .and_then(|(id, dest)| owners.get(&(id as u16, dest.generation as u16)).copied());
+        let asked = |port| crate::config::model::ServiceId {
+            addr: question.to.ip(),
+            port,
+            protocol: question.protocol,
+        };
+        let service = owner.map(|owner| owner.service).or_else(|| {
+            let candidates = [question.to.port(), 0].map(asked);
+            candidates
+                .into_iter()
+                .find(|id| self.plan.number(*id).is_some())
+        });
+        let left = run.verdict.fate() == Fate::Forward;
+        let mac = |at: std::ops::Range<usize>| {
+            let bytes: [u8; 6] = run.frame.get(at)?.try_into().ok()?;
+            Some(Mac::new(bytes).to_string())
+        };
+        Ok(Some(Answer {
+            interface: interface.to_owned(),
+            attached: attached
+                .iter()
+                .any(|attachment| attachment.ifindex == ifindex),
+            service: service
+                .map(|id| format!("{} {}", id.protocol, SocketAddr::new(id.addr, id.port))),
+            connection: connection.map(|conn| TracedConnection {
+                state: lb_common::state::name(conn.state).to_owned(),
+                server: conn.server,
+                remaining_seconds: conn.remaining.as_secs(),
+            }),
+            opens: run.opened,
+            scheduled: run.picked,
+            server: run.dest.map(|(_, dest)| trace::server(&dest)),
+            method: run.method,
+            out_interface: left.then(|| {
+                let names = self.known_links.get(&run.out_ifindex).cloned();
+                names.unwrap_or_else(|| format!("interface {}", run.out_ifindex))
+            }),
+            next_hop: left.then(|| mac(0..6)).flatten(),
+            leaves_as: left.then(|| trace::ends(&run.frame)).flatten(),
+            verdict: run.verdict.name().to_owned(),
+            sentence: run.verdict.sentence().trim().to_owned(),
+        }))
+    }
+
+    /// Addresses of masqueraded servers: the program must see their replies.
+    pub fn masqueraded(&self) -> BTreeSet<IpAddr> {
+        self.plan.masqueraded().collect()
+    }
+
+    /// Addresses of services.
+    pub fn virtual_addresses(&self) -> BTreeSet<IpAddr> {
+        self.plan.services().map(|(id, _)| id.addr).collect()
     }
 
     /// MAC address that a server's frames go to, as the program has it.

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::board::Snapshot;
 use super::quorum::Quorums;
@@ -19,14 +19,14 @@ use crate::config::model::{
 };
 
 /// All services.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Desired {
     /// In the order of the file. A service without a server that is up is here with no servers.
     pub services: Vec<DesiredService>,
 }
 
 /// One service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DesiredService {
     /// Its identity.
     pub id: ServiceId,
@@ -43,7 +43,7 @@ pub struct DesiredService {
 }
 
 /// One server of a service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DesiredServer {
     /// Address and port.
     pub addr: SocketAddr,

@@ -11,3 +11,4 @@ pub mod neigh;
 pub mod nexthop;
 pub mod routes;
 pub mod watch;
+pub mod xdp;

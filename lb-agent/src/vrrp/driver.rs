@@ -31,7 +31,7 @@ use tracing::{error, info, warn};
 
 use super::announce::Announcer;
 use super::announce::queue::{Announcement, Queue};
-use super::election::PRIORITY_OWNER;
+use super::election::{PRIORITY_OWNER, PRIORITY_RELEASE};
 use super::event::{Action, Input, Notice, Reason, State, Told};
 use super::packet::{self, Datagram};
 use super::priority::Condition;
@@ -73,6 +73,13 @@ pub trait Host {
 
     /// Tells scripts and FIFOs. Must not wait for them.
     fn notify(&mut self, notice: Notice<'_>);
+
+    /// True if this instance was MASTER in a process that ended a moment ago, and no peer can have
+    /// missed it yet.
+    fn resumes(&self, instance: &VrrpInstance) -> bool {
+        let _ = instance;
+        false
+    }
 }
 
 /// Why [`Driver::next_event`] returned.
@@ -259,8 +266,35 @@ impl<H: Host> Driver<H> {
                 info!("{}: starts in {seconds:.1} s", slot.config.name);
             }
         } else {
-            let source = self.usable(at).await;
-            self.step(at, Input::Start { source }).await;
+            self.start_now(at).await;
+        }
+    }
+
+    /// Starts an instance; one that was MASTER a moment ago asks to be it again.
+    async fn start_now(&mut self, at: usize) {
+        let source = self.usable(at).await;
+        self.step(at, Input::Start { source }).await;
+        let config = self.slots.get(at).map(|slot| &slot.config);
+        if let (Some(src), Some(config)) = (source, config)
+            && self.host.resumes(config)
+        {
+            // As if the process before had handed over to this one: it need not wait out the
+            // silence of a MASTER that it was itself.
+            info!(
+                "{}: was MASTER a moment ago, and asks to be it again",
+                config.name
+            );
+            let interval = config.advert_interval;
+            let priority = PRIORITY_RELEASE;
+            self.step(
+                at,
+                Input::Advert {
+                    src,
+                    priority,
+                    interval,
+                },
+            )
+            .await;
         }
     }
 
@@ -281,8 +315,7 @@ impl<H: Host> Driver<H> {
                 .get_mut(at)
                 .map(|slot| mem::take(&mut slot.waits));
             if waits == Some(true) {
-                let source = self.usable(at).await;
-                self.step(at, Input::Start { source }).await;
+                self.start_now(at).await;
             }
         }
     }

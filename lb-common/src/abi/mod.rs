@@ -7,7 +7,7 @@
 //!
 //! To add a field: 1. add it to the struct here (keep the size a multiple of 8, use up `reserved`
 //! first); 2. write it in the agent's `dataplane`, read it in `lb-ebpf`; 3. update the sizes in the
-//! `layout` test below.
+//! `layout` test below; 4. if no size changed but a meaning did, raise `ABI_VERSION`.
 
 mod conn;
 mod counters;
@@ -18,6 +18,7 @@ mod limits;
 mod link;
 mod service;
 mod settings;
+mod version;
 
 pub use conn::{
     CONN_REPLY, CONN_SLOTS, CONN_SLOTS_EACH, CONN_STATE, CONN_TICK_MASK, CONN_WORDS, CONN6_WORDS,
@@ -50,6 +51,7 @@ pub use settings::{
     FILTER_BITS, FILTER_ROWS, SETTING_ANY_PORT, SETTING_EXPIRE_NODEST, SETTING_EXPIRE_QUIESCENT,
     SETTING_SLOPPY_TCP, STATE_TIMEOUT_BITS, STATES, Settings, filter_bit, fold,
 };
+pub use version::{ABI_LAYOUT, ABI_VERSION};
 
 /// Index into `STEPS`: IPv6 packets.
 pub const STEP_IPV6: u32 = 0;

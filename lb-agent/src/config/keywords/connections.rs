@@ -46,7 +46,7 @@ pub(super) const ROWS: &[Keyword<RawGlobal>] = &[
             line.set(&mut raw.watchdog, value);
         },
     )
-    .default("never")
+    .default("10")
     .range("1 to 3600 seconds")
     .status(Status::Own),
     flag(

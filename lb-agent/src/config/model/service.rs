@@ -5,12 +5,12 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Program;
 
 /// `protocol` of a virtual server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Protocol {
     /// TCP.
@@ -22,7 +22,7 @@ pub enum Protocol {
 }
 
 /// `lb_algo`: IPVS's schedulers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scheduler {
     /// Round robin.
@@ -92,7 +92,7 @@ impl Scheduler {
 }
 
 /// Flags of the hashing schedulers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SchedulerFlags {
     /// `sh-port`, `mh-port` (IPVS: flag-2): the client's port is hashed, too.
     pub port: bool,
@@ -110,7 +110,7 @@ impl SchedulerFlags {
 }
 
 /// `lb_kind`: how packets reach a real server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, PartialOrd, Ord)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ForwardMethod {
     /// Address translation: both ways through the director.
@@ -122,7 +122,9 @@ pub enum ForwardMethod {
 }
 
 /// `type …` behind TUN.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, PartialOrd, Ord,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Tunnel {
     /// IP in IP.
@@ -143,7 +145,9 @@ pub enum Tunnel {
 }
 
 /// The UDP checksum of a GUE tunnel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, PartialOrd, Ord,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum GueChecksum {
     /// `nocsum`: none.
@@ -156,7 +160,7 @@ pub enum GueChecksum {
 }
 
 /// Address, port and protocol of a virtual server: its identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ServiceId {
     /// Virtual address.
     pub addr: IpAddr,
@@ -167,7 +171,7 @@ pub struct ServiceId {
 }
 
 /// `persistence_timeout` and `persistence_granularity`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Persistence {
     /// How long a client keeps its real server after its last connection.
     pub timeout: Duration,

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use lb_common::abi::{filter_bit, fold};
+use serde::{Deserialize, Serialize};
 
 use super::Op;
 use super::rows::words;
 
 /// Users of each bit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Filter(BTreeMap<u32, u32>);
 
 impl Filter {

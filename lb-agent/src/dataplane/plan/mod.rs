@@ -11,6 +11,7 @@
 //! `ip_vs_ctl.c`).
 
 mod filter;
+mod keep;
 mod op;
 mod ranges;
 mod rows;
@@ -27,6 +28,7 @@ use lb_common::abi::{
 };
 use lb_common::sched::{Cursor, wrr};
 use lb_common::wire::Mac;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::config::model::{ForwardMethod, ServiceId};
@@ -75,7 +77,7 @@ pub enum PlanError {
 
 /// A real server of a service, reached in one way: what a row of `DESTS` belongs to. A server whose
 /// method changes gets another row, so that its old connections go on as they began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DestKey {
     /// The service.
     pub service: ServiceId,
@@ -86,9 +88,11 @@ pub struct DestKey {
 }
 
 /// What the maps hold.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
+    #[serde(with = "keep::pairs")]
     services: BTreeMap<ServiceId, ServiceState>,
+    #[serde(with = "keep::pairs")]
     dests: BTreeMap<DestKey, DestState>,
     /// Servers out of their lists that still own their row, the longest out first.
     parked: VecDeque<DestKey>,
@@ -118,7 +122,7 @@ impl Default for Plan {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct ServiceState {
     id: u32,
     epoch: u16,
@@ -128,10 +132,12 @@ struct ServiceState {
     row: u32,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct DestState {
     id: u32,
+    #[serde(with = "keep::pod")]
     row: Dest,
+    #[serde(with = "keep::pod")]
     tunnel: Tunnel,
     /// `uthreshold`, `lthreshold`.
     thresholds: (u32, u32),

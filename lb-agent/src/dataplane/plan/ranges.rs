@@ -5,11 +5,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How long a retired range rests; a packet is through in microseconds.
 pub const QUARANTINE: Duration = Duration::from_secs(1);
 
 /// First fit.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Ranges {
     /// Free ranges: first row and length, never adjacent.
     pub(super) free: BTreeMap<u32, u32>,

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a successor of this agent has to know of a plan: how it is written down, and how it is
+//! brought up to date with the maps.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use lb_common::abi::{DEST_IPV6, Dest, FAMILY_IPV4, FAMILY_IPV6, METHOD_LOCAL, Tunnel};
+
+use super::rows::address;
+use super::{NextHopRow, Plan};
+use crate::config::model::ForwardMethod;
+
+impl Plan {
+    /// Takes over the next hops that `rows` finds in the maps: they change more often than the plan
+    /// is written down.
+    pub fn adopt(&mut self, rows: impl Fn(u32) -> Option<(Dest, Tunnel)>) {
+        for dest in self.dests.values_mut() {
+            let Some((row, tunnel)) = rows(dest.id) else {
+                continue;
+            };
+            if row.generation == dest.row.generation {
+                (dest.row, dest.tunnel) = (row, tunnel);
+            }
+        }
+    }
+
+    /// Addresses of masqueraded servers, whose replies come back through the director.
+    pub fn masqueraded(&self) -> impl Iterator<Item = IpAddr> {
+        let masqueraded = self
+            .dests
+            .keys()
+            .filter(|key| key.method == ForwardMethod::Nat);
+        masqueraded.map(|key| key.addr.ip())
+    }
+
+    /// Where frames to each server go at the moment.
+    pub fn next_hops(&self) -> BTreeMap<IpAddr, NextHopRow> {
+        let known = |(key, dest): (&super::DestKey, &super::DestState)| {
+            let Dest {
+                next_hop,
+                from,
+                method,
+                flags,
+                ifindex,
+                ..
+            } = dest.row;
+            let local = method == METHOD_LOCAL;
+            let family = if flags & DEST_IPV6 == 0 {
+                FAMILY_IPV4
+            } else {
+                FAMILY_IPV6
+            };
+            let source = (dest.tunnel.local != [0; 4]).then(|| address(dest.tunnel.local, family));
+            (next_hop.resolved != 0 || local).then_some((
+                key.addr.ip(),
+                NextHopRow {
+                    ifindex,
+                    mac: (next_hop.resolved != 0).then(|| next_hop.mac.bytes()),
+                    from: from.bytes(),
+                    local,
+                    source,
+                    mtu: dest.tunnel.mtu.into(),
+                },
+            ))
+        };
+        self.dests.iter().filter_map(known).collect()
+    }
+}
+
+/// A map with keys that are no strings, as a list of pairs.
+pub(super) mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(in super::super) fn serialize<K, V, S>(
+        map: &BTreeMap<K, V>,
+        to: S,
+    ) -> Result<S::Ok, S::Error>
+    where
+        K: Serialize,
+        V: Serialize,
+        S: Serializer,
+    {
+        to.collect_seq(map)
+    }
+
+    pub(in super::super) fn deserialize<'de, K, V, D>(from: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        let pairs: Vec<(K, V)> = Vec::deserialize(from)?;
+        Ok(pairs.into_iter().collect())
+    }
+}
+
+/// A row of a map, as hexadecimal bytes.
+pub(super) mod pod {
+    use serde::{Deserializer, Serializer, de::Error};
+
+    pub(in super::super) fn serialize<T, S>(row: &T, to: S) -> Result<S::Ok, S::Error>
+    where
+        T: bytemuck::Pod,
+        S: Serializer,
+    {
+        super::pods::serialize(std::slice::from_ref(row), to)
+    }
+
+    pub(in super::super) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: bytemuck::Pod,
+        D: Deserializer<'de>,
+    {
+        match super::pods::deserialize(from)?.as_slice() {
+            [row] => Ok(*row),
+            _ => Err(D::Error::custom("not one row")),
+        }
+    }
+}
+
+/// Rows of a map, as hexadecimal bytes.
+pub(super) mod pods {
+    use std::fmt::Write as _;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(in super::super) fn serialize<T, S>(rows: &[T], to: S) -> Result<S::Ok, S::Error>
+    where
+        T: bytemuck::Pod,
+        S: Serializer,
+    {
+        let bytes: &[u8] = bytemuck::cast_slice(rows);
+        let mut text = String::with_capacity(2 * bytes.len());
+        for byte in bytes {
+            let _ = write!(text, "{byte:02x}");
+        }
+        to.serialize_str(&text)
+    }
+
+    pub(in super::super) fn deserialize<'de, T, D>(from: D) -> Result<Vec<T>, D::Error>
+    where
+        T: bytemuck::Pod,
+        D: Deserializer<'de>,
+    {
+        let text = String::deserialize(from)?;
+        let digit = |c: u8| char::from(c).to_digit(16);
+        let bytes: Option<Vec<u8>> = text
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| match pair {
+                [high, low] => Some((digit(*high)? << 4 | digit(*low)?) as u8),
+                _ => None,
+            })
+            .collect();
+        let bytes = bytes.ok_or_else(|| D::Error::custom("not hexadecimal"))?;
+        if bytes.len() % size_of::<T>() != 0 {
+            return Err(D::Error::custom("rows of another size"));
+        }
+        let rows = bytes.chunks_exact(size_of::<T>());
+        Ok(rows.map(bytemuck::pod_read_unaligned).collect())
+    }
+}
