@@ -24,7 +24,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use crate::config::{self, diag::Severity, model::Config};
+use crate::config::model::{Config, Statics};
+use crate::config::{self, diag::Severity};
 use crate::control::server::{Call, Server};
 use crate::control::{Request, Response};
 use crate::dataplane::{Dataplane, LoadOptions};
@@ -90,6 +91,12 @@ pub async fn run(options: Options) -> Result<()> {
         }
     }
     agent.driver.shutdown().await;
+    let statics = &agent.config.statics;
+    agent
+        .driver
+        .host()
+        .set_statics(statics, &Statics::default())
+        .await;
     agent.driver.host().notifier().finish().await;
     info!("stopped");
     Ok(())
@@ -182,6 +189,10 @@ impl Agent {
         let targets: BTreeSet<_> = servers.map(|rs| *rs.addr.ip()).collect();
         self.next_hops.set_targets(targets.into_iter().collect());
         let instances = config.vrrp_instances.clone();
+        let director = self.driver.host();
+        director
+            .set_statics(&self.config.statics, &config.statics)
+            .await;
         self.config = config;
         // With its checks known, a server may be down from the start (`alpha`).
         self.apply_health();

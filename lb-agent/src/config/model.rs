@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+mod routing;
 mod vrrp;
 
+pub use routing::{Hop, Metric, Prefix, Route, RouteKind, Rule, RuleAction, Statics, TableId};
 pub use vrrp::{
-    Announcing, Auth, Checksum, Exchange, Family, Spacing, UnicastPeer, VirtualAddress,
+    Announcing, Auth, Checksum, Exchange, Family, Spacing, UnicastPeer, VirtualAddress, Vmac,
 };
 
 /// A whole configuration file.
@@ -28,6 +30,8 @@ pub struct Config {
     pub sync_groups: Vec<SyncGroup>,
     /// `virtual_server` blocks in the order of the file.
     pub virtual_servers: Vec<VirtualServer>,
+    /// `static_…`.
+    pub statics: Statics,
 }
 
 /// `global_defs`.
@@ -125,6 +129,14 @@ pub struct VrrpInstance {
     pub announcing: Announcing,
     /// How adverts are exchanged.
     pub exchange: Exchange,
+    /// `virtual_routes`.
+    pub routes: Vec<Route>,
+    /// `virtual_rules`.
+    pub rules: Vec<Rule>,
+    /// `use_vmac`.
+    pub vmac: Option<Vmac>,
+    /// `promote_secondaries`.
+    pub promote_secondaries: bool,
     /// False with `dont_track_primary`: the state of the own interface does not matter.
     pub track_primary: bool,
     /// `track_interface` and `track_script`, in the order of the file.
@@ -341,8 +353,21 @@ impl VrrpInstance {
     }
 
     /// Interface that `vip` goes to.
+    ///
+    /// KEEPALIVED: addresses of the instance's family that name no interface go to its virtual MAC
+    /// interface.
     pub fn device_of<'a>(&'a self, vip: &'a VirtualAddress) -> &'a str {
-        vip.dev.as_deref().unwrap_or(&self.interface)
+        let fits = Family::of(vip.addr) == self.family;
+        let vmac = self.vmac.as_ref().filter(|_| fits);
+        let own = vmac.map_or(self.interface.as_str(), |vmac| vmac.name.as_str());
+        vip.dev.as_deref().unwrap_or(own)
+    }
+
+    /// Interface whose frames bring packets for `vip`: beneath a virtual MAC interface its base.
+    pub fn base_of<'a>(&'a self, vip: &'a VirtualAddress) -> &'a str {
+        let device = self.device_of(vip);
+        let is_own = self.vmac.as_ref().is_some_and(|vmac| vmac.name == device);
+        if is_own { &self.interface } else { device }
     }
 }
 

@@ -8,15 +8,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use super::args::Spanned;
+use super::keywords::RawRule;
 use super::model::{
-    ForwardMethod, InitialState, Program, Protocol, RunAs, Scheduler, UnicastPeer, VirtualAddress,
-    VrrpVersion,
+    ForwardMethod, InitialState, Program, Protocol, Route, RunAs, Scheduler, UnicastPeer,
+    VirtualAddress, VrrpVersion,
 };
 use super::source::Span;
 
 mod vrrp;
 
-pub(crate) use vrrp::{RawExchange, RawGarp, RawSpacing};
+pub(crate) use vrrp::{RawExchange, RawGarp, RawSpacing, RawVmac};
 
 /// A whole file.
 #[derive(Debug, Default)]
@@ -27,6 +28,9 @@ pub(crate) struct RawConfig {
     pub(crate) scripts: Vec<RawScript>,
     pub(crate) groups: Vec<RawGroup>,
     pub(crate) garp_groups: Vec<Spanned<RawSpacing>>,
+    pub(crate) static_addresses: Vec<Spanned<VirtualAddress>>,
+    pub(crate) static_routes: Vec<Spanned<Route>>,
+    pub(crate) static_rules: Vec<Spanned<RawRule>>,
 }
 
 /// `global_defs`.
@@ -49,6 +53,8 @@ pub(crate) struct RawGlobal {
     pub(crate) exchange: RawExchange,
     pub(crate) startup_delay: Option<Spanned<Duration>>,
     pub(crate) delay_after_boot: Option<Spanned<Duration>>,
+    pub(crate) default_interface: Option<Spanned<String>>,
+    pub(crate) vmac_prefix: Option<Spanned<String>>,
 }
 
 /// `notify…` of an instance or a group.
@@ -144,6 +150,11 @@ pub(crate) struct RawInstance {
     pub(crate) old_checksum: Option<Spanned<bool>>,
     pub(crate) vips: Vec<Spanned<VirtualAddress>>,
     pub(crate) excluded: Vec<Spanned<VirtualAddress>>,
+    pub(crate) routes: Vec<Spanned<Route>>,
+    pub(crate) rules: Vec<Spanned<RawRule>>,
+    pub(crate) vmac: Option<Spanned<RawVmac>>,
+    pub(crate) vmac_xmit_base: Option<Spanned<bool>>,
+    pub(crate) promote_secondaries: Option<Spanned<bool>>,
     pub(crate) notify: RawNotify,
     pub(crate) garp: RawGarp,
     pub(crate) exchange: RawExchange,

@@ -39,8 +39,9 @@ use super::slot::Slot;
 use super::socket::{Arrived, Kind, Route, SocketError, VrrpSocket};
 use super::status::InstanceStatus;
 use super::time::Nanos;
-use crate::config::model::{Family, Global, UnicastPeer, VrrpInstance};
+use crate::config::model::{Family, Global, UnicastPeer, Vmac, VrrpInstance};
 use crate::netlink::links::{self, Link, LinkError};
+use crate::netlink::vmac::Vmacs;
 use tracking::{GroupSlot, group_notice};
 
 /// Datagrams read from one interface before timers get their turn.
@@ -103,6 +104,7 @@ pub struct Driver<H: Host> {
     announcements: Queue,
     /// No instance starts before.
     begin_at: Nanos,
+    vmacs: Vmacs,
 }
 
 impl<H: Host> Driver<H> {
@@ -120,6 +122,7 @@ impl<H: Host> Driver<H> {
             groups: BTreeMap::new(),
             announcements: Queue::default(),
             begin_at: Nanos::default(),
+            vmacs: Vmacs::default(),
         }
     }
 
@@ -181,6 +184,11 @@ impl<H: Host> Driver<H> {
 
     /// `end` is what is told of those that do not come back.
     async fn replace(&mut self, instances: Vec<VrrpInstance>, end: Told) {
+        let old: Vec<Vmac> = self
+            .slots
+            .iter()
+            .filter_map(|slot| slot.config.vmac.clone())
+            .collect();
         for at in 0..self.slots.len() {
             let stays = self
                 .slots
@@ -198,6 +206,7 @@ impl<H: Host> Driver<H> {
             }
         }
         self.slots.retain(|slot| instances.contains(&slot.config));
+        self.drop_vmacs(&old, &instances).await;
         let remains = |name: &String| {
             let mut of = instances.iter().map(|new| new.group.as_ref());
             of.any(|group| group == Some(name))
@@ -223,6 +232,18 @@ impl<H: Host> Driver<H> {
             .sort_by_key(|slot| order.iter().position(|name| *name == slot.config.name));
         self.sweep_ports();
         self.plan_rescan();
+    }
+
+    /// Removes the virtual MAC interfaces that no instance has any more.
+    async fn drop_vmacs(&mut self, old: &[Vmac], instances: &[VrrpInstance]) {
+        for vmac in old {
+            let mut kept = instances.iter().filter_map(|new| new.vmac.as_ref());
+            if !kept.any(|new| new.name == vmac.name && new.mac == vmac.mac)
+                && let Err(cause) = self.vmacs.remove(&self.netlink, &vmac.name).await
+            {
+                warn!("cannot remove {}: {cause}", vmac.name);
+            }
+        }
     }
 
     /// Stops all instances: each MASTER removes its addresses, detaches, and then tells its peers.
@@ -418,7 +439,7 @@ impl<H: Host> Driver<H> {
             let Some(slot) = self.slots.get_mut(at) else {
                 continue;
             };
-            let concerns = slot.ifindex == Some(ifindex)
+            let concerns = slot.port == Some(ifindex)
                 && slot.kind() == kind
                 && vrid.is_none_or(|vrid| vrid == slot.config.vrid);
             if concerns && let Some(input) = slot.receive(now(), datagram.as_ref()) {
@@ -480,7 +501,7 @@ impl<H: Host> Driver<H> {
         slot.suspect = false;
         match &found {
             Ok(link) => slot.ifindex = Some(link.ifindex),
-            Err(LinkError::NotFound { .. }) => slot.ifindex = None,
+            Err(LinkError::NotFound { .. }) => (slot.ifindex, slot.port) = (None, None),
             Err(LinkError::Netlink(_) | LinkError::Address(_)) => {}
         }
         self.sweep_ports();
@@ -491,13 +512,35 @@ impl<H: Host> Driver<H> {
                 None => Err(format!(
                     "interface {interface} has no usable {family} address"
                 )),
-                Some(source) => self
-                    .open_port(kind, &interface, link.ifindex, group)
-                    .map(|()| source)
-                    .map_err(|cause| cause.to_string()),
+                Some(source) => self.open(at, kind, &link, group).await.map(|()| source),
             },
         };
         self.note_usable(at, usable)
+    }
+
+    /// Opens the socket of an instance, on its virtual MAC interface if it sends from there.
+    async fn open(
+        &mut self,
+        at: usize,
+        kind: Kind,
+        link: &Link,
+        group: Option<IpAddr>,
+    ) -> Result<(), String> {
+        let config = &self.slots.get(at).ok_or("gone")?.config;
+        let (mut name, mut ifindex) = (link.name.clone(), link.ifindex);
+        if let Some(vmac) = &config.vmac {
+            let made = self.vmacs.ensure(&self.netlink, link, vmac, config.family);
+            let made = made.await.map_err(|cause| cause.to_string())?;
+            if !vmac.xmit_base {
+                (name, ifindex) = (vmac.name.clone(), made);
+            }
+        }
+        let opened = self.open_port(kind, &name, ifindex, group);
+        opened.map_err(|cause| cause.to_string())?;
+        if let Some(slot) = self.slots.get_mut(at) {
+            slot.port = Some(ifindex);
+        }
+        Ok(())
     }
 
     /// Logs a change of mind about an interface, once.
@@ -546,7 +589,7 @@ impl<H: Host> Driver<H> {
         ports.retain(|port| {
             let ifindex = Some(port.ifindex());
             let mut slots = slots.iter();
-            slots.any(|slot| slot.ifindex == ifindex && slot.kind() == port.kind())
+            slots.any(|slot| slot.port == ifindex && slot.kind() == port.kind())
         });
     }
 }
@@ -581,7 +624,7 @@ fn source(config: &VrrpInstance, link: &Link) -> Option<IpAddr> {
 fn send(slot: &mut Slot, ports: &[VrrpSocket], priority: u8) {
     let port = ports
         .iter()
-        .find(|port| Some(port.ifindex()) == slot.ifindex && port.kind() == slot.kind());
+        .find(|port| Some(port.ifindex()) == slot.port && port.kind() == slot.kind());
     let style = slot.style();
     for dst in slot.destinations() {
         let result = match (port, slot.advert(priority, dst)) {

@@ -24,7 +24,7 @@ features! {
     Warning NOTIFY_FEATURE: "notifications other than an instance's own changes" => "nothing is run or written";
     Warning TRACKING_FEATURE: "tracking of files, processes and BFD"
         => "they do not count for the priority";
-    Warning VMAC_FEATURE: "virtual MAC interfaces" => "the interface's own MAC address is used";
+    Warning VMAC_FEATURE: "other virtual interfaces" => "the interface's own MAC address is used";
     Warning CONNECTION_SYNC_FEATURE: "connection synchronisation"
         => "a new master does not know the connections of the old one";
     Warning PERSISTENCE_FEATURE: "persistence"
@@ -37,8 +37,6 @@ features! {
     Warning CHECKING_FEATURE: "suspending checks" => "checks run on the backup too";
     Warning STARTUP_FEATURE: "start-up and shutdown options" => "xlvs starts and stops at once";
     Error NAMESPACE_FEATURE: "network namespaces" => "xlvs would run in the wrong one";
-    Error STATIC_FEATURE: "static addresses, routes and rules" => "they would be missing";
-    Error ROUTES_FEATURE: "routes and rules of an instance" => "they would be missing";
     Error GROUP_FEATURE: "virtual_server_group" => "its services would be missing";
     Error HMAC_FEATURE: "auth_hmac" => "adverts would go out without it";
 }
@@ -56,8 +54,6 @@ pub(super) const STRICT: Status = Status::NotYet(&STRICT_FEATURE);
 pub(super) const CHECKING: Status = Status::NotYet(&CHECKING_FEATURE);
 pub(super) const STARTUP: Status = Status::NotYet(&STARTUP_FEATURE);
 pub(super) const NAMESPACE: Status = Status::NotYet(&NAMESPACE_FEATURE);
-pub(super) const STATIC: Status = Status::NotYet(&STATIC_FEATURE);
-pub(super) const ROUTES: Status = Status::NotYet(&ROUTES_FEATURE);
 pub(super) const GROUP: Status = Status::NotYet(&GROUP_FEATURE);
 pub(super) const HMAC: Status = Status::NotYet(&HMAC_FEATURE);
 

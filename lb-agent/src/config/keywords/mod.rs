@@ -13,12 +13,15 @@ mod global;
 mod global_vrrp;
 mod notify;
 mod real_server;
+mod routing;
+mod rules;
 mod sync_group;
 mod timing;
 mod top;
 mod tracking;
 mod virtual_ipaddress;
 mod virtual_server;
+mod vmac;
 mod vrrp_instance;
 mod vrrp_other;
 
@@ -26,6 +29,7 @@ use std::sync::LazyLock;
 
 use super::keyword::{Info, Table};
 
+pub(crate) use rules::RawRule;
 pub(crate) use top::TOP;
 
 /// A block's rows without their readers.

@@ -7,8 +7,11 @@ use super::super::keyword::{Keyword, Table, block, off, off_block, off_flag};
 use super::super::raw::{RawConfig, RawGroup, RawInstance, RawScript, RawSpacing};
 use super::super::tree::Item;
 use super::super::walk::Context;
-use super::features::{GROUP, NAMESPACE, STATIC, TRACKING};
-use super::{announcing, global, sync_group, tracking, virtual_server, vrrp_instance, vrrp_other};
+use super::features::{GROUP, NAMESPACE, TRACKING};
+use super::{
+    announcing, global, routing, rules, sync_group, tracking, virtual_ipaddress, virtual_server,
+    vrrp_instance, vrrp_other,
+};
 
 /// The top level.
 pub(crate) static TOP: Table<RawConfig> = Table {
@@ -74,6 +77,25 @@ const BLOCKS: &[Keyword<RawConfig>] = &[
     )
     .params(1, 1),
     block(
+        "static_ipaddress",
+        "Addresses that are added at start and kept.",
+        |config: &mut RawConfig, item, ctx| {
+            virtual_ipaddress::read(&mut config.static_addresses, item, ctx);
+        },
+    ),
+    block(
+        "static_routes",
+        "Routes that are added at start and kept.",
+        |config: &mut RawConfig, item, ctx| {
+            routing::routes(&mut config.static_routes, item, ctx);
+        },
+    ),
+    block(
+        "static_rules",
+        "Routing rules that are added at start and kept.",
+        |config: &mut RawConfig, item, ctx| rules::read(&mut config.static_rules, item, ctx),
+    ),
+    block(
         "garp_group",
         "Interfaces that share a spacing of gratuitous ARP.",
         |config: &mut RawConfig, item, ctx| {
@@ -91,21 +113,6 @@ const OTHERS: &[Keyword<RawConfig>] = &[
         GROUP,
     )
     .within(|_, _, _| {}),
-    off_block(
-        "static_ipaddress",
-        "Addresses that keepalived adds and keeps.",
-        STATIC,
-    ),
-    off_block(
-        "static_routes",
-        "Routes that keepalived adds and keeps.",
-        STATIC,
-    ),
-    off_block(
-        "static_rules",
-        "Routing rules that keepalived adds and keeps.",
-        STATIC,
-    ),
     off(
         "track_group",
         "Instances told of a lost static address or route.",

@@ -44,6 +44,17 @@ impl std::fmt::Display for Family {
     }
 }
 
+/// `use_vmac`: an interface with the virtual router's link address, on top of the instance's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Vmac {
+    /// Its name.
+    pub name: String,
+    /// Its link address; RFC 9568 §7.3 by default.
+    pub mac: [u8; 6],
+    /// `vmac_xmit_base`: adverts leave from, and are heard on, the interface beneath it.
+    pub xmit_base: bool,
+}
+
 /// A line of `unicast_peer`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnicastPeer {

@@ -35,3 +35,10 @@ pub(crate) struct RawSpacing {
     pub(crate) gna: Option<Spanned<Duration>>,
     pub(crate) interfaces: Vec<Spanned<String>>,
 }
+
+/// `use_vmac`.
+#[derive(Debug, Default)]
+pub(crate) struct RawVmac {
+    pub(crate) name: Option<String>,
+    pub(crate) mac: Option<[u8; 6]>,
+}

@@ -6,6 +6,7 @@
 //! do as asked is left out, with an error. Called by `parse`.
 
 mod group;
+mod routing;
 mod service;
 mod track;
 mod vrrp;
@@ -42,13 +43,16 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
     global.spacings = vrrp::exchange::spacings(raw, diagnostics);
     let vrrp_scripts = track::scripts(raw, diagnostics);
     let mut vrrp_instances = vrrp::instances(raw, &global, diagnostics);
+    let statics = routing::routing(raw, &mut vrrp_instances, diagnostics);
     let sync_groups = group::groups(raw, &mut vrrp_instances, diagnostics);
     let virtual_servers = service::virtual_servers(raw, diagnostics);
+    vrrp::vmac::services(raw, &vrrp_instances, &virtual_servers, diagnostics);
     Config {
         global,
         vrrp_scripts,
         vrrp_instances,
         sync_groups,
         virtual_servers,
+        statics,
     }
 }
