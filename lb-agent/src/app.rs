@@ -24,7 +24,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use crate::config::model::{Config, Statics};
+use crate::config::model::{Config, Statics, Tracked};
 use crate::config::{self, diag::Severity};
 use crate::control::server::{Call, Server};
 use crate::control::{Request, Response};
@@ -35,6 +35,7 @@ use crate::netlink::nexthop::NextHops;
 use crate::netlink::watch::{self, Event as NetlinkEvent, Topic, Watch};
 use crate::status;
 use crate::track::script::{ScriptEvent, Scripts};
+use crate::track::watch::{WatchEvent, Watches};
 use crate::vrrp::driver::Driver;
 use crate::vrrp::event::State;
 
@@ -82,7 +83,10 @@ pub async fn run(options: Options) -> Result<()> {
             },
             Some(event) = agent.health_events.recv() => agent.server_changed(&event),
             Some(event) = agent.script_events.recv() => {
-                agent.driver.script_changed(&event.name, event.condition).await;
+                agent.driver.track_changed(Tracked::Script(event.name), event.condition).await;
+            }
+            Some(event) = agent.watch_events.recv() => {
+                agent.driver.track_changed(event.what, event.condition).await;
             }
             _ = agent.next_hops.changed() => agent.route(),
             event = agent.watch.next() => agent.netlink_event(event).await,
@@ -134,6 +138,8 @@ pub(crate) struct Agent {
     health_events: UnboundedReceiver<RealServerEvent>,
     scripts: Scripts,
     script_events: UnboundedReceiver<ScriptEvent>,
+    watches: Watches,
+    watch_events: UnboundedReceiver<WatchEvent>,
 }
 
 impl Agent {
@@ -144,6 +150,7 @@ impl Agent {
         tokio::spawn(connection);
         let (events, health_events): (UnboundedSender<RealServerEvent>, _) = unbounded_channel();
         let (script_sender, script_events) = unbounded_channel();
+        let (watch_sender, watch_events) = unbounded_channel();
         let director = Director::new(netlink.clone());
         let mut agent = Self {
             config_path,
@@ -155,6 +162,8 @@ impl Agent {
             health_events,
             scripts: Scripts::new(script_sender),
             script_events,
+            watches: Watches::new(watch_sender),
+            watch_events,
             config: Config::default(),
         };
         agent.take(config).await?;
@@ -235,14 +244,16 @@ impl Agent {
         }
     }
 
-    /// Runs the scripts that an instance tracks, and no others.
+    /// Runs the scripts, and watches the files and processes, that an instance tracks, no others.
     async fn run_scripts(&mut self) {
         let tracked = self.config.tracked_scripts();
         let security = self.config.global.script_security;
         for known in self.scripts.reconfigure(&tracked, security) {
-            self.driver
-                .script_changed(&known.name, known.condition)
-                .await;
+            let what = Tracked::Script(known.name);
+            self.driver.track_changed(what, known.condition).await;
+        }
+        for known in self.watches.reconfigure(&self.config) {
+            self.driver.track_changed(known.what, known.condition).await;
         }
     }
 

@@ -14,7 +14,8 @@ mod vrrp;
 
 pub use routing::{Hop, Metric, Prefix, Route, RouteKind, Rule, RuleAction, Statics, TableId};
 pub use vrrp::{
-    Announcing, Auth, Checksum, Exchange, Family, Spacing, UnicastPeer, VirtualAddress, Vmac,
+    Announcing, Auth, Checksum, Exchange, Family, InitFile, ParamMatch, Spacing, TrackFile,
+    TrackProcess, UnicastPeer, VirtualAddress, Vmac,
 };
 
 /// A whole configuration file.
@@ -24,6 +25,10 @@ pub struct Config {
     pub global: Global,
     /// `vrrp_script` blocks in the order of the file.
     pub vrrp_scripts: Vec<VrrpScript>,
+    /// `track_file` blocks in the order of the file.
+    pub track_files: Vec<TrackFile>,
+    /// `vrrp_track_process` blocks in the order of the file.
+    pub track_processes: Vec<TrackProcess>,
     /// `vrrp_instance` blocks in the order of the file.
     pub vrrp_instances: Vec<VrrpInstance>,
     /// `vrrp_sync_group` blocks in the order of the file.
@@ -180,12 +185,12 @@ pub struct Notify {
     pub priority_changes: bool,
 }
 
-/// A line of `track_interface` or `track_script`.
+/// A line of `track_interface`, `track_script`, `track_file` or `track_process`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Track {
     /// What is tracked.
     pub what: Tracked,
-    /// -253 to 253; added to the priority (above 0: while it is up, below 0: while it is down).
+    /// A file's number is multiplied by it; else -253 to 253, added to the priority (above 0: while it is up, below 0: while it is down).
     /// With 0 the instance is in FAULT while it is down.
     pub weight: i32,
     /// `reverse`: the weight is subtracted instead; with weight 0, up is the fault.
@@ -200,6 +205,29 @@ pub enum Tracked {
     Interface(String),
     /// A `vrrp_script`, by its name.
     Script(String),
+    /// A `track_file`, by its name.
+    File(String),
+    /// A `vrrp_track_process`, by its name.
+    Process(String),
+}
+
+impl Tracked {
+    /// `interface`, `script`, `file` or `process`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Interface(_) => "interface",
+            Self::Script(_) => "script",
+            Self::File(_) => "file",
+            Self::Process(_) => "process",
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        let (Self::Interface(name) | Self::Script(name) | Self::File(name) | Self::Process(name)) =
+            self;
+        name
+    }
 }
 
 /// `vrrp_script NAME { … }`.

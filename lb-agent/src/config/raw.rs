@@ -17,7 +17,7 @@ use super::source::Span;
 
 mod vrrp;
 
-pub(crate) use vrrp::{RawExchange, RawGarp, RawSpacing, RawVmac};
+pub(crate) use vrrp::{RawExchange, RawGarp, RawSpacing, RawTrackFile, RawTrackProcess, RawVmac};
 
 /// A whole file.
 #[derive(Debug, Default)]
@@ -27,6 +27,8 @@ pub(crate) struct RawConfig {
     pub(crate) virtual_servers: Vec<RawVirtualServer>,
     pub(crate) scripts: Vec<RawScript>,
     pub(crate) groups: Vec<RawGroup>,
+    pub(crate) files: Vec<RawTrackFile>,
+    pub(crate) processes: Vec<RawTrackProcess>,
     pub(crate) garp_groups: Vec<Spanned<RawSpacing>>,
     pub(crate) static_addresses: Vec<Spanned<VirtualAddress>>,
     pub(crate) static_routes: Vec<Spanned<Route>>,
@@ -100,6 +102,15 @@ pub(crate) struct RawTrack {
     pub(crate) weight: Option<Spanned<RawWeight>>,
 }
 
+/// What an instance or a group tracks.
+#[derive(Debug, Default)]
+pub(crate) struct RawTracks {
+    pub(crate) interfaces: Vec<RawTrack>,
+    pub(crate) scripts: Vec<RawTrack>,
+    pub(crate) files: Vec<RawTrack>,
+    pub(crate) processes: Vec<RawTrack>,
+}
+
 /// `vrrp_sync_group`.
 #[derive(Debug, Default)]
 pub(crate) struct RawGroup {
@@ -107,8 +118,7 @@ pub(crate) struct RawGroup {
     pub(crate) head: Span,
     /// `group { … }`.
     pub(crate) members: Vec<Spanned<String>>,
-    pub(crate) track_interfaces: Vec<RawTrack>,
-    pub(crate) track_scripts: Vec<RawTrack>,
+    pub(crate) tracks: RawTracks,
     pub(crate) tracking_weight: Option<Spanned<bool>>,
     pub(crate) notify: RawNotify,
 }
@@ -160,8 +170,7 @@ pub(crate) struct RawInstance {
     pub(crate) exchange: RawExchange,
     pub(crate) accept: Option<Spanned<bool>>,
     pub(crate) track_primary: Option<Spanned<bool>>,
-    pub(crate) track_interfaces: Vec<RawTrack>,
-    pub(crate) track_scripts: Vec<RawTrack>,
+    pub(crate) tracks: RawTracks,
 }
 
 /// How checks are timed, at the level of a virtual server, a real server or a check.

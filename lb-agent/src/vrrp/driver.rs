@@ -39,7 +39,7 @@ use super::slot::Slot;
 use super::socket::{Arrived, Kind, Route, SocketError, VrrpSocket};
 use super::status::InstanceStatus;
 use super::time::Nanos;
-use crate::config::model::{Family, Global, UnicastPeer, Vmac, VrrpInstance};
+use crate::config::model::{Family, Global, Tracked, UnicastPeer, Vmac, VrrpInstance};
 use crate::netlink::links::{self, Link, LinkError};
 use crate::netlink::vmac::Vmacs;
 use tracking::{GroupSlot, group_notice};
@@ -96,8 +96,8 @@ pub struct Driver<H: Host> {
     rescan_at: Option<Nanos>,
     /// Name and whether it carries traffic, of each interface by its index.
     interfaces: BTreeMap<u32, (String, bool)>,
-    /// What is known of scripts, by their names.
-    scripts: BTreeMap<String, Condition>,
+    /// What is known of scripts, files and processes.
+    conditions: BTreeMap<Tracked, Condition>,
     /// Sync groups, by their names.
     groups: BTreeMap<String, GroupSlot>,
     /// Announcements whose turn has not come.
@@ -118,7 +118,7 @@ impl<H: Host> Driver<H> {
             ports: Vec::new(),
             rescan_at: None,
             interfaces: BTreeMap::new(),
-            scripts: BTreeMap::new(),
+            conditions: BTreeMap::new(),
             groups: BTreeMap::new(),
             announcements: Queue::default(),
             begin_at: Nanos::default(),

@@ -24,6 +24,7 @@ mod virtual_server;
 mod vmac;
 mod vrrp_instance;
 mod vrrp_other;
+mod watched;
 
 use std::sync::LazyLock;
 
@@ -61,6 +62,9 @@ pub(crate) fn registry() -> &'static [BlockView] {
             view(&sync_group::SYNC_GROUP),
             view(&tracking::VRRP_SCRIPT),
             view(&announcing::GARP_GROUP),
+            view(&watched::TRACK_FILE),
+            view(&watched::VRRP_TRACK_FILE),
+            view(&watched::TRACK_PROCESS),
         ];
         blocks.extend(checkers::OTHERS.iter().map(|table| view(table)));
         blocks.extend(vrrp_other::TABLES.iter().map(|table| view(table)));

@@ -19,24 +19,24 @@ const MEMBERS: &[Keyword<RawGroup>] = &[
         |raw: &mut RawGroup, item, _| raw.members.extend(top::words(item)),
     ),
     block(
+        "track_file",
+        "Files that count for the whole group.",
+        |raw, item, ctx| tracking::read(&mut raw.tracks.files, item, ctx),
+    ),
+    block(
+        "track_process",
+        "Processes that count for the whole group.",
+        |raw, item, ctx| tracking::read(&mut raw.tracks.processes, item, ctx),
+    ),
+    block(
         "track_interface",
         "Interfaces that count for the whole group.",
-        |raw, item, ctx| tracking::read(&mut raw.track_interfaces, item, ctx),
+        |raw, item, ctx| tracking::read(&mut raw.tracks.interfaces, item, ctx),
     ),
     block(
         "track_script",
         "Scripts that count for the whole group.",
-        |raw, item, ctx| tracking::read(&mut raw.track_scripts, item, ctx),
-    ),
-    off_block(
-        "track_file",
-        "Files that count for the whole group.",
-        TRACKING,
-    ),
-    off_block(
-        "track_process",
-        "Processes that count for the whole group.",
-        TRACKING,
+        |raw, item, ctx| tracking::read(&mut raw.tracks.scripts, item, ctx),
     ),
     off_block(
         "track_bfd",

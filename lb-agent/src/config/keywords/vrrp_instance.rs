@@ -299,18 +299,22 @@ const EFFECTS: &[Keyword<RawInstance>] = &[
     block(
         "track_script",
         "Scripts that count for the priority.",
-        |raw, item, ctx| tracking::read(&mut raw.track_scripts, item, ctx),
+        |raw, item, ctx| tracking::read(&mut raw.tracks.scripts, item, ctx),
+    ),
+    block(
+        "track_file",
+        "Files that count for the priority.",
+        |raw, item, ctx| tracking::read(&mut raw.tracks.files, item, ctx),
+    ),
+    block(
+        "track_process",
+        "Processes that count for the priority.",
+        |raw, item, ctx| tracking::read(&mut raw.tracks.processes, item, ctx),
     ),
     block(
         "track_interface",
         "Interfaces that count for the priority.",
-        |raw, item, ctx| tracking::read(&mut raw.track_interfaces, item, ctx),
-    ),
-    off_block("track_file", "Files that count for the priority.", TRACKING),
-    off_block(
-        "track_process",
-        "Processes that count for the priority.",
-        TRACKING,
+        |raw, item, ctx| tracking::read(&mut raw.tracks.interfaces, item, ctx),
     ),
     off_block(
         "track_bfd",

@@ -217,3 +217,56 @@ impl VirtualAddress {
         }
     }
 }
+
+/// `track_file NAME { … }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrackFile {
+    /// Its name.
+    pub name: String,
+    /// `file`: its path.
+    pub path: String,
+    /// `init_file`: what is written to it at start.
+    pub init: Option<InitFile>,
+}
+
+/// `init_file [VALUE] [overwrite]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct InitFile {
+    /// The number.
+    pub value: i64,
+    /// Also to a file that is there.
+    pub overwrite: bool,
+}
+
+/// `vrrp_track_process NAME { … }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrackProcess {
+    /// Its name.
+    pub name: String,
+    /// `process`: command and parameters; never empty.
+    pub argv: Vec<String>,
+    /// `param_match`.
+    pub params: Option<ParamMatch>,
+    /// `full_command`: the whole command line is compared.
+    pub full_command: bool,
+    /// `quorum`: least number of processes, 1 by default.
+    pub quorum: u32,
+    /// `quorum_max`: greatest number of processes.
+    pub quorum_max: Option<u32>,
+    /// `fork_delay`: how long a gained quorum must last to count.
+    pub fork_delay: Duration,
+    /// `terminate_delay`: how long a lost quorum must last to count.
+    pub terminate_delay: Duration,
+}
+
+/// How the parameters of a process are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParamMatch {
+    /// There are none.
+    None,
+    /// The first ones are equal.
+    Partial,
+    /// All are equal, but the last one may go on.
+    Initial,
+}

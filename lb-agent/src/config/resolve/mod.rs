@@ -42,6 +42,8 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
     global.delay_after_boot = seconds(raw.global.delay_after_boot);
     global.spacings = vrrp::exchange::spacings(raw, diagnostics);
     let vrrp_scripts = track::scripts(raw, diagnostics);
+    let track_files = track::files(raw, diagnostics);
+    let track_processes = track::processes(raw, diagnostics);
     let mut vrrp_instances = vrrp::instances(raw, &global, diagnostics);
     let statics = routing::routing(raw, &mut vrrp_instances, diagnostics);
     let sync_groups = group::groups(raw, &mut vrrp_instances, diagnostics);
@@ -50,6 +52,8 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
     Config {
         global,
         vrrp_scripts,
+        track_files,
+        track_processes,
         vrrp_instances,
         sync_groups,
         virtual_servers,

@@ -51,12 +51,7 @@ pub(super) fn instances(
         };
         if let Some(mut model) = one.resolve(global) {
             vmac::choose_name(&mut model, &resolved, instance, &raw.global, diagnostics);
-            let tracks = track::tracks(
-                &instance.track_interfaces,
-                &instance.track_scripts,
-                raw,
-                diagnostics,
-            );
+            let tracks = track::tracks(&instance.tracks, raw, diagnostics);
             model.tracks = tracks.iter().map(|(track, _)| track.clone()).collect();
             track::check_weights(&model, &tracks, &raw.instances, diagnostics);
             check_vrid(&model, instance, earlier, diagnostics);
