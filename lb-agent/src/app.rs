@@ -38,6 +38,7 @@ use crate::track::script::{ScriptEvent, Scripts};
 use crate::track::watch::{WatchEvent, Watches};
 use crate::vrrp::driver::Driver;
 use crate::vrrp::event::State;
+use crate::vrrp::record::Recorder;
 
 /// What the VRRP driver has to hear of.
 const WATCHED: &[Topic] = &[Topic::Links];
@@ -55,6 +56,8 @@ pub struct Options {
     pub config: PathBuf,
     /// Control socket.
     pub control: PathBuf,
+    /// Where the inputs and outputs of the VRRP state machines are written.
+    pub record: Option<PathBuf>,
 }
 
 /// Runs the agent until it is told to stop (SIGTERM, SIGINT), which is a success.
@@ -62,7 +65,8 @@ pub async fn run(options: Options) -> Result<()> {
     let mut signals = Signals::listen()?;
     let config = load(&options.config)?;
     let mut control = Server::open(&options.control).await?;
-    let mut agent = Agent::start(options.config, config).await?;
+    let recorder = options.record.as_deref().map(record).transpose()?;
+    let mut agent = Agent::start(options.config, config, recorder).await?;
     info!(
         "running; pid {}, control socket {}",
         process::id(),
@@ -106,6 +110,12 @@ pub async fn run(options: Options) -> Result<()> {
     Ok(())
 }
 
+/// Begins a recording.
+fn record(path: &Path) -> Result<Recorder> {
+    let recorder = Recorder::create(path);
+    recorder.with_context(|| format!("cannot write the recording {}", path.display()))
+}
+
 /// Reads a configuration and prints what is to be said of it; an error if it must not be applied.
 fn load(path: &Path) -> Result<Config> {
     let loaded = config::load(path);
@@ -144,7 +154,11 @@ pub(crate) struct Agent {
 
 impl Agent {
     /// Loads the data plane, fills its maps, starts the checks, and only then VRRP.
-    async fn start(config_path: PathBuf, config: Config) -> Result<Self> {
+    async fn start(
+        config_path: PathBuf,
+        config: Config,
+        recorder: Option<Recorder>,
+    ) -> Result<Self> {
         let (connection, netlink, _) =
             rtnetlink::new_connection().context("cannot open a netlink socket")?;
         tokio::spawn(connection);
@@ -166,6 +180,7 @@ impl Agent {
             watch_events,
             config: Config::default(),
         };
+        agent.driver.record(recorder);
         agent.take(config).await?;
         Ok(agent)
     }

@@ -19,6 +19,9 @@ pub(super) struct RunArgs {
     /// Configuration file, in keepalived's language
     #[arg(short = 'f', long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
+    /// Write all inputs and outputs of the VRRP state machines to FILE, for `xlvs replay`
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     #[command(flatten)]
     control: ControlArgs,
 }
@@ -33,6 +36,7 @@ pub(super) fn run(args: RunArgs) -> Result<()> {
     let options = app::Options {
         config: args.config,
         control: args.control.control,
+        record: args.record,
     };
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -35,6 +35,7 @@ use super::election::PRIORITY_OWNER;
 use super::event::{Action, Input, Notice, Reason, State, Told};
 use super::packet::{self, Datagram};
 use super::priority::Condition;
+use super::record::{Line, Recorder};
 use super::slot::Slot;
 use super::socket::{Arrived, Kind, Route, SocketError, VrrpSocket};
 use super::status::InstanceStatus;
@@ -105,6 +106,7 @@ pub struct Driver<H: Host> {
     /// No instance starts before.
     begin_at: Nanos,
     vmacs: Vmacs,
+    recorder: Option<Recorder>,
 }
 
 impl<H: Host> Driver<H> {
@@ -123,12 +125,18 @@ impl<H: Host> Driver<H> {
             announcements: Queue::default(),
             begin_at: Nanos::default(),
             vmacs: Vmacs::default(),
+            recorder: None,
         }
     }
 
     /// The host, for what the application keeps there.
     pub fn host(&mut self) -> &mut H {
         &mut self.host
+    }
+
+    /// Writes down what the machines are told and answer, from here on.
+    pub fn record(&mut self, recorder: Option<Recorder>) {
+        self.recorder = recorder;
     }
 
     /// Takes over what concerns all instances; call it before `reconfigure`. The delays count for
@@ -270,6 +278,13 @@ impl<H: Host> Driver<H> {
             slot.observe(&track.what, self.condition_of(&track.what));
         }
         let verdict = slot.verdict();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.add(Line::Machine {
+                at: now(),
+                instance: slot.config.name.clone(),
+                settings: slot.fsm.settings(),
+            });
+        }
         self.slots.push(slot);
         let at = self.slots.len().saturating_sub(1);
         self.step(at, Input::Tracks(verdict)).await;
@@ -323,7 +338,16 @@ impl<H: Host> Driver<H> {
         while let Some(input) = next.take() {
             let mut actions = Vec::new();
             if let Some(slot) = self.slots.get_mut(at) {
-                slot.fsm.handle(now(), input, &mut actions);
+                let now = now();
+                slot.fsm.handle(now, input, &mut actions);
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.add(Line::Step {
+                        at: now,
+                        instance: slot.config.name.clone(),
+                        input,
+                        actions: actions.clone(),
+                    });
+                }
             }
             for action in actions {
                 // With a failed claim there is nothing to announce.

@@ -381,8 +381,8 @@ impl Slot {
                 self.counters.bump(Counter::SplitBrain);
                 let seconds = age.as_secs_f64();
                 error!(
-                    "{name}: SPLIT BRAIN: {src} with priority {priority} does not step down, \
-                     {seconds:.1} s after it was first heard{refused}"
+                    "{name}: SPLIT BRAIN: {src} with priority {priority} is MASTER too and does \
+                     not step down, {seconds:.1} s after it was first heard{refused}"
                 );
             }
         }

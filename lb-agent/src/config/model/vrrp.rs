@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// `authentication`, version 2 only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -75,7 +75,7 @@ impl UnicastPeer {
 }
 
 /// How the checksum of a version 3 advert over IPv4 is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Checksum {
     /// Over the pseudo-header, too.
     #[default]
@@ -88,7 +88,7 @@ pub enum Checksum {
 
 /// When an instance announces its addresses (gratuitous ARP, unsolicited neighbour
 /// advertisements), and how many packets an address gets each time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announcing {
     /// `garp_master_delay`: when the second round after a takeover comes; zero for none.
     pub delay: Duration,
@@ -134,7 +134,7 @@ pub struct Spacing {
 }
 
 /// How adverts are exchanged with other routers, beyond what the protocol demands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchange {
     /// `down_timer_adverts`: adverts that must be missing before a BACKUP claims.
     pub down_adverts: u8,

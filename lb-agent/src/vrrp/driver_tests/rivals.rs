@@ -32,10 +32,7 @@ fn two_masters_that_refuse_each_other_are_told_of_and_keep_their_pace() {
         a.counter("advert_sent") >= sent + 3
     });
     assert!(start.elapsed() < Duration::from_secs(4));
-    b.crash();
-    eventually("the end of the split brain", || {
-        !a.status.borrow()[0].rivals[0].split_brain
-    });
+    b.stop();
     a.stop();
 }
 
