@@ -34,6 +34,7 @@ use crate::health::{RealServerEvent, Runner, desired};
 use crate::netlink::nexthop::NextHops;
 use crate::netlink::watch::{self, Event as NetlinkEvent, Topic, Watch};
 use crate::status;
+use crate::systemd::{self, Moment};
 use crate::track::script::{ScriptEvent, Scripts};
 use crate::track::watch::{WatchEvent, Watches};
 use crate::vrrp::driver::Driver;
@@ -72,6 +73,8 @@ pub async fn run(options: Options) -> Result<()> {
         process::id(),
         options.control.display()
     );
+    systemd::tell(Moment::Ready);
+    let mut watchdog = systemd::Watchdog::new();
     let mut expire = interval(EXPIRE_EVERY);
     expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -95,9 +98,11 @@ pub async fn run(options: Options) -> Result<()> {
             _ = agent.next_hops.changed() => agent.route(),
             event = agent.watch.next() => agent.netlink_event(event).await,
             _ = expire.tick() => agent.expire(),
+            () = watchdog.due() => systemd::tell(Moment::Alive),
             call = control.next_call() => agent.answer(call),
         }
     }
+    systemd::tell(Moment::Stopping);
     agent.driver.shutdown().await;
     let statics = &agent.config.statics;
     agent
@@ -274,6 +279,7 @@ impl Agent {
 
     async fn reload(&mut self) {
         info!("SIGHUP received: reading {}", self.config_path.display());
+        systemd::tell(Moment::Reloading);
         let loaded = load(&self.config_path);
         let taken = match loaded {
             Ok(config) => self.take(config).await,
@@ -283,6 +289,7 @@ impl Agent {
             Ok(()) => info!("configuration reloaded"),
             Err(err) => error!("{err:#}; the running configuration stays"),
         }
+        systemd::tell(Moment::Ready);
     }
 
     fn server_changed(&mut self, event: &RealServerEvent) {

@@ -14,7 +14,7 @@ mod vrrp;
 
 pub use routing::{Hop, Metric, Prefix, Route, RouteKind, Rule, RuleAction, Statics, TableId};
 pub use vrrp::{
-    Announcing, Auth, Checksum, Exchange, Family, InitFile, ParamMatch, Spacing, TrackFile,
+    Announcing, Auth, Checksum, Exchange, Family, InitFile, Mail, ParamMatch, Spacing, TrackFile,
     TrackProcess, UnicastPeer, VirtualAddress, Vmac,
 };
 
@@ -52,6 +52,8 @@ pub struct Global {
     pub script_security: bool,
     /// `notify_fifo` and `vrrp_notify_fifo`: named pipes that are told of every change.
     pub notify_fifos: Vec<String>,
+    /// Where mail goes; none when it goes to nobody.
+    pub mail: Option<Mail>,
     /// `vrrp_startup_delay`: VRRP begins this long after the agent.
     pub startup_delay: Duration,
     /// `vrrp_delay_after_boot`: VRRP does not begin before the host has run so long.
@@ -68,6 +70,7 @@ impl Default for Global {
             vrrp_mcast_group6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12),
             script_security: false,
             notify_fifos: Vec::new(),
+            mail: None,
             startup_delay: Duration::ZERO,
             delay_after_boot: Duration::ZERO,
             spacings: Vec::new(),
@@ -183,6 +186,8 @@ pub struct Notify {
     pub any: Option<Program>,
     /// `notify_priority_changes`: the FIFOs are told of another priority.
     pub priority_changes: bool,
+    /// `smtp_alert`: changes are mailed.
+    pub mail: bool,
 }
 
 /// A line of `track_interface`, `track_script`, `track_file` or `track_process`.

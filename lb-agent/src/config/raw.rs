@@ -17,7 +17,9 @@ use super::source::Span;
 
 mod vrrp;
 
-pub(crate) use vrrp::{RawExchange, RawGarp, RawSpacing, RawTrackFile, RawTrackProcess, RawVmac};
+pub(crate) use vrrp::{
+    RawExchange, RawGarp, RawMail, RawSpacing, RawTrackFile, RawTrackProcess, RawVmac,
+};
 
 /// A whole file.
 #[derive(Debug, Default)]
@@ -49,6 +51,7 @@ pub(crate) struct RawGlobal {
     pub(crate) notify_fifo: Option<Spanned<String>>,
     pub(crate) vrrp_notify_fifo: Option<Spanned<String>>,
     pub(crate) priority_changes: Option<Spanned<bool>>,
+    pub(crate) mail: RawMail,
     pub(crate) garp: RawGarp,
     pub(crate) min_garp: Option<Spanned<bool>>,
     pub(crate) spacing: RawSpacing,
@@ -69,6 +72,7 @@ pub(crate) struct RawNotify {
     pub(crate) deleted: Option<Spanned<Option<Program>>>,
     pub(crate) any: Option<Spanned<Program>>,
     pub(crate) priority_changes: Option<Spanned<bool>>,
+    pub(crate) mail: Option<Spanned<bool>>,
 }
 
 /// `vrrp_script`.

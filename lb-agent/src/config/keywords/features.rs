@@ -20,7 +20,7 @@ macro_rules! features {
 }
 
 features! {
-    Warning MAIL_FEATURE: "mail alerts" => "no mail is sent";
+    Warning MAIL_FEATURE: "mail alerts of real servers" => "no mail is sent about them";
     Warning NOTIFY_FEATURE: "notifications other than an instance's own changes" => "nothing is run or written";
     Warning TRACKING_FEATURE: "tracking of files, processes and BFD"
         => "they do not count for the priority";

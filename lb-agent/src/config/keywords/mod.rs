@@ -11,6 +11,7 @@ mod checkers;
 mod features;
 mod global;
 mod global_vrrp;
+mod mail;
 mod notify;
 mod real_server;
 mod routing;

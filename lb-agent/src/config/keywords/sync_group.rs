@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Keywords of `vrrp_sync_group`.
 
-use super::super::keyword::{Keyword, Table, block, flag, off_block, off_flag};
+use super::super::keyword::{Keyword, Table, block, flag, off_block};
 use super::super::raw::RawGroup;
-use super::features::{MAIL, TRACKING};
+use super::features::TRACKING;
 use super::{notify, top, tracking};
 
 /// `vrrp_sync_group`.
@@ -61,5 +61,4 @@ const MEMBERS: &[Keyword<RawGroup>] = &[
         },
     )
     .default("off"),
-    off_flag("smtp_alert", "Send mail on changes.", MAIL),
 ];

@@ -8,9 +8,7 @@ use super::super::diag::{Code, Diagnostic};
 use super::super::keyword::{Keyword, Status, Table, block, flag, line, off, off_block, off_flag};
 use super::super::model::{InitialState, VrrpVersion};
 use super::super::raw::{AuthType, RawInstance};
-use super::features::{
-    ADVERT, CONNECTION_SYNC, HMAC, LOGGING, MAIL, NOTIFY, STRICT, TRACKING, VMAC,
-};
+use super::features::{ADVERT, CONNECTION_SYNC, HMAC, LOGGING, NOTIFY, STRICT, TRACKING, VMAC};
 use super::{
     address, announcing, notify, routing, rules, tracking, virtual_ipaddress, vmac, vrrp_other,
 };
@@ -352,7 +350,6 @@ const EFFECTS: &[Keyword<RawInstance>] = &[
         "Program to run when a master hears a lower priority.",
         NOTIFY,
     ),
-    off_flag("smtp_alert", "Send mail on changes.", MAIL),
     off(
         "lvs_sync_daemon_interface",
         "Interface for connection synchronisation.",

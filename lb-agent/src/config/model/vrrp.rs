@@ -270,3 +270,24 @@ pub enum ParamMatch {
     /// All are equal, but the last one may go on.
     Initial,
 }
+
+/// Where mail goes, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mail {
+    /// `router_id`, which subjects begin with; the host name when absent.
+    pub router: Option<String>,
+    /// `notification_email`; never empty.
+    pub to: Vec<String>,
+    /// `notification_email_from`; keepalived@ the host name when absent.
+    pub from: Option<String>,
+    /// Host of `smtp_server`.
+    pub server: String,
+    /// Its port.
+    pub port: u16,
+    /// `smtp_helo_name`; the host name when absent.
+    pub helo: Option<String>,
+    /// `smtp_connect_timeout`.
+    pub timeout: Duration,
+    /// `no_email_faults`.
+    pub no_faults: bool,
+}

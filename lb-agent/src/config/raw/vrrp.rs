@@ -70,3 +70,17 @@ pub(crate) struct RawTrackProcess {
     pub(crate) fork_delay: Option<Spanned<Duration>>,
     pub(crate) terminate_delay: Option<Spanned<Duration>>,
 }
+
+/// Mail, in `global_defs`.
+#[derive(Debug, Default)]
+pub(crate) struct RawMail {
+    pub(crate) to: Vec<Spanned<String>>,
+    pub(crate) from: Option<Spanned<String>>,
+    /// Host and port.
+    pub(crate) server: Option<Spanned<(String, u16)>>,
+    pub(crate) helo: Option<Spanned<String>>,
+    pub(crate) timeout: Option<Spanned<Duration>>,
+    pub(crate) alert: Option<Spanned<bool>>,
+    pub(crate) alert_vrrp: Option<Spanned<bool>>,
+    pub(crate) no_faults: Option<Spanned<bool>>,
+}

@@ -40,6 +40,7 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
     let seconds = |said: Option<Spanned<Duration>>| said.map_or(Duration::ZERO, |said| said.value);
     global.startup_delay = seconds(raw.global.startup_delay);
     global.delay_after_boot = seconds(raw.global.delay_after_boot);
+    global.mail = track::mail(&raw.global);
     global.spacings = vrrp::exchange::spacings(raw, diagnostics);
     let vrrp_scripts = track::scripts(raw, diagnostics);
     let track_files = track::files(raw, diagnostics);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::super::args::Spanned;
 use super::super::diag::{Code, Diagnostic, quoted};
 use super::super::model::{
-    Notify, Program, Track, TrackFile, TrackProcess, Tracked, VrrpInstance, VrrpScript,
+    Mail, Notify, Program, Track, TrackFile, TrackProcess, Tracked, VrrpInstance, VrrpScript,
 };
 use super::super::raw::{
     RawConfig, RawGlobal, RawInstance, RawNotify, RawTrack, RawTracks, RawWeight,
@@ -79,7 +79,32 @@ pub(super) fn notify(raw: &RawNotify, global: &RawGlobal) -> Notify {
             .priority_changes
             .or(global.priority_changes)
             .is_some_and(|said| said.value),
+        mail: raw
+            .mail
+            .or(global.mail.alert_vrrp)
+            .or(global.mail.alert)
+            .is_some_and(|said| said.value),
     }
+}
+
+/// Where mail goes, if it goes to anybody.
+pub(super) fn mail(global: &RawGlobal) -> Option<Mail> {
+    const TIMEOUT: Duration = Duration::from_secs(30);
+    let said = &global.mail;
+    let text = |said: &Option<Spanned<String>>| said.as_ref().map(|said| said.value.clone());
+    let server = said.server.as_ref().map(|server| server.value.clone());
+    let (server, port) = server.unwrap_or_else(|| ("127.0.0.1".to_owned(), 25));
+    let to: Vec<String> = said.to.iter().map(|to| to.value.clone()).collect();
+    (!to.is_empty()).then(|| Mail {
+        router: text(&global.router_id),
+        to,
+        from: text(&said.from),
+        server,
+        port,
+        helo: text(&said.helo),
+        timeout: said.timeout.map_or(TIMEOUT, |timeout| timeout.value),
+        no_faults: said.no_faults.is_some(),
+    })
 }
 
 fn with_default_user(program: Program, global: &RawGlobal) -> Program {
