@@ -24,7 +24,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use crate::config::{self, diag::Severity, model::Config};
+use crate::config::model::{Config, Statics, Tracked};
+use crate::config::{self, diag::Severity};
 use crate::control::server::{Call, Server};
 use crate::control::{Request, Response};
 use crate::dataplane::rates::{self, Estimator};
@@ -34,9 +35,12 @@ use crate::health::{Quorums, RealServerEvent, Runner, ServiceNotice, Subject, de
 use crate::netlink::nexthop::NextHops;
 use crate::netlink::watch::{self, Event as NetlinkEvent, Topic, Watch};
 use crate::status;
+use crate::systemd::{self, Moment};
 use crate::track::script::{ScriptEvent, Scripts};
+use crate::track::watch::{WatchEvent, Watches};
 use crate::vrrp::driver::Driver;
 use crate::vrrp::event::State;
+use crate::vrrp::record::Recorder;
 
 /// What the VRRP driver has to hear of.
 const WATCHED: &[Topic] = &[Topic::Links];
@@ -58,6 +62,8 @@ pub struct Options {
     /// Where maps and attachments are pinned; a directory of its own for each control socket unless
     /// said otherwise.
     pub pins: Option<PathBuf>,
+    /// Where the inputs and outputs of the VRRP state machines are written.
+    pub record: Option<PathBuf>,
 }
 
 /// Runs the agent until it is told to stop (SIGTERM, SIGINT), which is a success.
@@ -66,12 +72,15 @@ pub async fn run(options: Options) -> Result<()> {
     let config = load(&options.config)?;
     let mut control = Server::open(&options.control).await?;
     let pins = Pins::of(&options.control, options.pins);
-    let mut agent = Agent::start(options.config, config, pins).await?;
+    let recorder = options.record.as_deref().map(record).transpose()?;
+    let mut agent = Agent::start(options.config, config, pins, recorder).await?;
     info!(
         "running; pid {}, control socket {}",
         process::id(),
         options.control.display()
     );
+    systemd::tell(Moment::Ready);
+    let mut watchdog = systemd::Watchdog::new();
     let mut expire = interval(EXPIRE_EVERY);
     expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut estimate = interval(rates::EVERY);
@@ -88,12 +97,16 @@ pub async fn run(options: Options) -> Result<()> {
             },
             Some(event) = agent.health_events.recv() => agent.server_changed(&event),
             Some(event) = agent.script_events.recv() => {
-                agent.driver.script_changed(&event.name, event.condition).await;
+                agent.driver.track_changed(Tracked::Script(event.name), event.condition).await;
+            }
+            Some(event) = agent.watch_events.recv() => {
+                agent.driver.track_changed(event.what, event.condition).await;
             }
             _ = agent.next_hops.changed() => agent.route(),
             event = agent.watch.next() => agent.netlink_event(event).await,
             _ = expire.tick() => agent.expire(),
             _ = estimate.tick() => agent.estimate(),
+            () = watchdog.due() => systemd::tell(Moment::Alive),
             call = control.next_call() => agent.answer(call),
         }
         agent.settle().await;
@@ -106,12 +119,25 @@ pub async fn run(options: Options) -> Result<()> {
             return Ok(());
         }
     }
+    systemd::tell(Moment::Stopping);
     agent.driver.shutdown().await;
     agent.driver.host().set_dataplane(None);
     agent.tell_of_services(agent.quorums.farewell(&agent.config.virtual_servers));
+    let statics = &agent.config.statics;
+    agent
+        .driver
+        .host()
+        .set_statics(statics, &Statics::default())
+        .await;
     agent.driver.host().notifier().finish().await;
     info!("stopped");
     Ok(())
+}
+
+/// Begins a recording.
+fn record(path: &Path) -> Result<Recorder> {
+    let recorder = Recorder::create(path);
+    recorder.with_context(|| format!("cannot write the recording {}", path.display()))
 }
 
 /// Reads a configuration and prints what is to be said of it; an error if it must not be applied.
@@ -150,16 +176,24 @@ pub(crate) struct Agent {
     pub(crate) rates: Estimator,
     /// It was told to end and leave everything as it is.
     leaves: bool,
+    watches: Watches,
+    watch_events: UnboundedReceiver<WatchEvent>,
 }
 
 impl Agent {
     /// Loads the data plane, fills its maps, starts the checks, and only then VRRP.
-    async fn start(config_path: PathBuf, config: Config, pins: Pins) -> Result<Self> {
+    async fn start(
+        config_path: PathBuf,
+        config: Config,
+        pins: Pins,
+        recorder: Option<Recorder>,
+    ) -> Result<Self> {
         let (connection, netlink, _) =
             rtnetlink::new_connection().context("cannot open a netlink socket")?;
         tokio::spawn(connection);
         let (events, health_events): (UnboundedSender<RealServerEvent>, _) = unbounded_channel();
         let (script_sender, script_events) = unbounded_channel();
+        let (watch_sender, watch_events) = unbounded_channel();
         let director = Director::new(netlink.clone(), Some(pins));
         let mut agent = Self {
             config_path,
@@ -172,10 +206,13 @@ impl Agent {
             health_events,
             scripts: Scripts::new(script_sender),
             script_events,
+            watches: Watches::new(watch_sender),
+            watch_events,
             config: Config::default(),
             rates: Estimator::default(),
             leaves: false,
         };
+        agent.driver.record(recorder);
         agent.take(config).await?;
         Ok(agent)
     }
@@ -225,6 +262,10 @@ impl Agent {
         let targets: BTreeSet<_> = addresses.map(|addr| addr.ip()).collect();
         self.next_hops.set_targets(targets.into_iter().collect());
         let instances = config.vrrp_instances.clone();
+        let director = self.driver.host();
+        director
+            .set_statics(&self.config.statics, &config.statics)
+            .await;
         self.config = config;
         // With its checks known, a server may be down from the start (`alpha`).
         let notices = self.quorums.configure(
@@ -276,19 +317,22 @@ impl Agent {
         }
     }
 
-    /// Runs the scripts that an instance tracks, and no others.
+    /// Runs the scripts, and watches the files and processes, that an instance tracks, no others.
     async fn run_scripts(&mut self) {
         let tracked = self.config.tracked_scripts();
         let security = self.config.global.script_security;
         for known in self.scripts.reconfigure(&tracked, security) {
-            self.driver
-                .script_changed(&known.name, known.condition)
-                .await;
+            let what = Tracked::Script(known.name);
+            self.driver.track_changed(what, known.condition).await;
+        }
+        for known in self.watches.reconfigure(&self.config) {
+            self.driver.track_changed(known.what, known.condition).await;
         }
     }
 
     async fn reload(&mut self) {
         info!("SIGHUP received: reading {}", self.config_path.display());
+        systemd::tell(Moment::Reloading);
         let loaded = load(&self.config_path);
         let taken = match loaded {
             Ok(config) => self.take(config).await,
@@ -298,6 +342,7 @@ impl Agent {
             Ok(()) => info!("configuration reloaded"),
             Err(err) => error!("{err:#}; the running configuration stays"),
         }
+        systemd::tell(Moment::Ready);
     }
 
     fn server_changed(&mut self, event: &RealServerEvent) {

@@ -18,13 +18,15 @@ use rtnetlink::Handle;
 use thiserror::Error;
 use tracing::error;
 
-use crate::config::model::{Global, VrrpInstance};
+use crate::config::model::{Global, Statics, VirtualAddress, VrrpInstance};
 use crate::dataplane::plan::NextHopRow;
 use crate::dataplane::{Dataplane, DataplaneError, Pins};
 use crate::health::Desired;
 use crate::netlink::addrs::{self, AddressError};
 use crate::netlink::links::{self, LinkError};
 use crate::netlink::nexthop::NextHopState;
+use crate::netlink::tables::{self, TableError};
+use crate::netlink::vmac::{self, VmacError};
 use crate::notify::Notifier;
 use crate::vrrp::driver::Host;
 use crate::vrrp::event::{Notice, Reason, State};
@@ -42,6 +44,12 @@ pub enum DirectorError {
     /// An address could not be added or removed.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// A route or rule could not be added or removed.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// An interface's setting could not be changed.
+    #[error(transparent)]
+    Setting(#[from] VmacError),
     /// The packet program could not be attached.
     #[error(transparent)]
     Dataplane(#[from] DataplaneError),
@@ -222,6 +230,49 @@ impl Director {
         }
     }
 
+    /// Adds what is static and removes what was and is no more.
+    pub async fn set_statics(&self, before: &Statics, now: &Statics) {
+        let mut errors: Vec<String> = Vec::new();
+        for rule in before.rules.iter().filter(|old| !now.rules.contains(old)) {
+            let removed = tables::remove_rule(&self.netlink, rule).await;
+            errors.extend(removed.err().map(|err| err.to_string()));
+        }
+        for route in before.routes.iter().filter(|old| !now.routes.contains(old)) {
+            let removed = tables::remove_route(&self.netlink, route).await;
+            errors.extend(removed.err().map(|err| err.to_string()));
+        }
+        for address in before
+            .addresses
+            .iter()
+            .filter(|old| !now.addresses.contains(old))
+        {
+            if let Ok(link) = links::find(&self.netlink, device(address)).await {
+                let removed = addrs::remove(&self.netlink, link.ifindex, address).await;
+                errors.extend(removed.err().map(|err| err.to_string()));
+            }
+        }
+        for address in &now.addresses {
+            let added = match links::find(&self.netlink, device(address)).await {
+                Ok(link) => addrs::add(&self.netlink, link.ifindex, address)
+                    .await
+                    .map_err(|err| err.to_string()),
+                Err(err) => Err(err.to_string()),
+            };
+            errors.extend(added.err());
+        }
+        for route in &now.routes {
+            let added = tables::add_route(&self.netlink, route).await;
+            errors.extend(added.err().map(|err| err.to_string()));
+        }
+        for rule in &now.rules {
+            let added = tables::add_rule(&self.netlink, rule).await;
+            errors.extend(added.err().map(|err| err.to_string()));
+        }
+        for err in errors {
+            error!("static configuration: {err}");
+        }
+    }
+
     /// Who tells scripts and FIFOs.
     pub fn notifier(&mut self) -> &mut Notifier {
         &mut self.notifier
@@ -363,9 +414,25 @@ impl Host for Director {
     /// Maps are ready since start; so: attach, then take the addresses. The driver announces them.
     async fn claim(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
         self.attach(instance).await?;
+        if instance.promote_secondaries {
+            for device in devices(instance) {
+                vmac::promote_secondaries(device)?;
+            }
+        }
         for vip in instance.addresses() {
             let link = links::find(&self.netlink, instance.device_of(vip)).await?;
             addrs::add(&self.netlink, link.ifindex, vip).await?;
+        }
+        // KEEPALIVED: a route that the kernel refuses costs that route, not the role.
+        for route in &instance.routes {
+            if let Err(err) = tables::add_route(&self.netlink, route).await {
+                error!("{}: {err}", instance.name);
+            }
+        }
+        for rule in &instance.rules {
+            if let Err(err) = tables::add_rule(&self.netlink, rule).await {
+                error!("{}: {err}", instance.name);
+            }
         }
         Ok(())
     }
@@ -377,7 +444,16 @@ impl Host for Director {
             self.spared.insert(instance.name.clone(), instance.clone());
             return Ok(());
         }
-        self.remove_addresses(instance).await
+        let mut result = Ok(());
+        for rule in instance.rules.iter().rev() {
+            let removed = tables::remove_rule(&self.netlink, rule).await;
+            result = result.and(removed.map_err(DirectorError::from));
+        }
+        for route in instance.routes.iter().rev() {
+            let removed = tables::remove_route(&self.netlink, route).await;
+            result = result.and(removed.map_err(DirectorError::from));
+        }
+        result.and(self.remove_addresses(instance).await)
     }
 
     fn detach(&mut self, instance: &VrrpInstance) {
@@ -416,7 +492,7 @@ impl Host for Director {
 
 /// Interfaces of an instance: of its adverts and of its addresses.
 fn devices(instance: &VrrpInstance) -> BTreeSet<&str> {
-    let of_vips = instance.addresses().map(|vip| instance.device_of(vip));
+    let of_vips = instance.addresses().map(|vip| instance.base_of(vip));
     of_vips.chain([instance.interface.as_str()]).collect()
 }
 
@@ -443,6 +519,11 @@ fn carriers(addresses: &BTreeSet<IpAddr>) -> BTreeMap<String, [u8; 6]> {
     }
     macs.retain(|name, mac| names.contains(name) && *mac != [0; 6]);
     macs
+}
+
+/// Interface of a static address, which always names one.
+fn device(address: &VirtualAddress) -> &str {
+    address.dev.as_deref().unwrap_or_default()
 }
 
 /// An interface's name, or its index where it has none any more.

@@ -16,5 +16,6 @@ pub mod health;
 pub mod netlink;
 pub mod notify;
 mod status;
+mod systemd;
 pub mod track;
 pub mod vrrp;

@@ -9,9 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 
 use crate::app::Agent;
-use crate::config::model::{
-    ForwardMethod, ServiceId, Tracked, VirtualServer, VrrpInstance, VrrpVersion,
-};
+use crate::config::model::{ForwardMethod, ServiceId, VirtualServer, VrrpInstance, VrrpVersion};
 use crate::control::status as wire;
 use crate::dataplane::rates::Estimator;
 use crate::dataplane::{Dataplane, ServerTraffic, Stats};
@@ -116,21 +114,23 @@ fn instance(i: &InstanceStatus, configured: Option<&VrrpInstance>) -> wire::Inst
 }
 
 fn track(status: &TrackStatus) -> wire::Track {
-    let (kind, name) = match &status.track.what {
-        Tracked::Interface(name) => ("interface", name),
-        Tracked::Script(name) => ("script", name),
-    };
+    let what = &status.track.what;
     let (state, up) = match status.condition {
         Condition::Up => ("up", Some(true)),
         Condition::Down => ("down", Some(false)),
         Condition::Unknown => ("unknown", None),
         Condition::Disabled => ("disabled", None),
+        Condition::Value(0) => ("0", Some(true)),
+        Condition::Value(_) => ("value", Some(false)),
     };
     wire::Track {
-        kind: kind.to_owned(),
-        name: name.clone(),
+        kind: what.kind().to_owned(),
+        name: what.name().to_owned(),
         up,
-        state: state.to_owned(),
+        state: match status.condition {
+            Condition::Value(number) => number.to_string(),
+            _ => state.to_owned(),
+        },
         weight: status.track.weight,
         reverse: status.track.reverse,
     }

@@ -147,7 +147,7 @@ mod tests {
         for (settings, expected) in [
             ("", CLEAN),
             ("nopremmpt", WARNINGS),
-            ("virtual_rules {\n}", ERRORS),
+            ("vrf red", ERRORS),
             ("mcast_src_ip", MISSING_PARAMETER),
         ] {
             assert_eq!(status(&loaded(settings)), expected, "{settings}");

@@ -4,6 +4,7 @@
 pub mod check;
 mod leave;
 mod log;
+mod replay;
 mod run;
 mod show;
 mod trace;
@@ -28,6 +29,10 @@ enum Command {
     Run(run::RunArgs),
     /// Read a configuration file and say what is wrong with it
     Check(check::CheckArgs),
+    /// Give the VRRP state machines what `run --record` wrote down, and compare their answers
+    ///
+    /// Needs no root. Exit status 1 if an answer differs.
+    Replay(replay::ReplayArgs),
     /// Show what a running agent does
     Status(show::StatusArgs),
     /// Say where a packet would go and why, without sending one and without changing anything
@@ -44,6 +49,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => return check::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Status(args) => show::run(&args),
         Command::Trace(args) => trace::run(args),
         Command::Leave(args) => leave::leave(&args),

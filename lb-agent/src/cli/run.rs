@@ -23,6 +23,9 @@ pub(super) struct RunArgs {
     /// nothing [default: /sys/fs/bpf/xlvs/NETNS-CONTROL]
     #[arg(long, value_name = "DIR", env = "XLVS_PINS")]
     pins: Option<PathBuf>,
+    /// Write all inputs and outputs of the VRRP state machines to FILE, for `xlvs replay`
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     #[command(flatten)]
     control: ControlArgs,
 }
@@ -38,6 +41,7 @@ pub(super) fn run(args: RunArgs) -> Result<()> {
         config: args.config,
         control: args.control.control,
         pins: args.pins,
+        record: args.record,
     };
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

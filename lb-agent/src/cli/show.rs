@@ -287,6 +287,7 @@ fn state(rs: &RealServer) -> String {
 mod tests {
     use super::*;
     use crate::control::status::{Check, Persistence, Quorum};
+    use crate::dataplane::rates::Rates;
 
     fn real_server(address: &str, method: &str) -> RealServer {
         let address: SocketAddr = address.parse().unwrap();
@@ -307,6 +308,9 @@ mod tests {
             conns: 5,
             in_packets: 50,
             in_bytes: 5000,
+            out_packets: 0,
+            out_bytes: 0,
+            rates: Rates::default(),
         }
     }
 
@@ -329,6 +333,9 @@ mod tests {
             conns: 5,
             in_packets: 50,
             in_bytes: 5000,
+            out_packets: 0,
+            out_bytes: 0,
+            rates: Rates::default(),
             real_servers,
             sorry_server: None,
         }

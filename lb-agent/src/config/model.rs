@@ -4,20 +4,23 @@
 //! Written by `resolve`, read by every other room. Durations are exact; addresses are typed; a
 //! thing that keepalived would ignore is not here.
 
+mod routing;
 mod service;
 mod vrrp;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+pub use routing::{Hop, Metric, Prefix, Route, RouteKind, Rule, RuleAction, Statics, TableId};
 pub use service::{
     ForwardMethod, GueChecksum, Persistence, Protocol, RealServer, Scheduler, SchedulerFlags,
     ServiceId, SorryServer, TcpCheck, Tunnel, VirtualServer,
 };
 pub use vrrp::{
-    Announcing, Auth, Checksum, Exchange, Family, Spacing, UnicastPeer, VirtualAddress,
+    Announcing, Auth, Checksum, Exchange, Family, InitFile, Mail, ParamMatch, Spacing, TrackFile,
+    TrackProcess, UnicastPeer, VirtualAddress, Vmac,
 };
 
 /// A whole configuration file.
@@ -27,12 +30,18 @@ pub struct Config {
     pub global: Global,
     /// `vrrp_script` blocks in the order of the file.
     pub vrrp_scripts: Vec<VrrpScript>,
+    /// `track_file` blocks in the order of the file.
+    pub track_files: Vec<TrackFile>,
+    /// `vrrp_track_process` blocks in the order of the file.
+    pub track_processes: Vec<TrackProcess>,
     /// `vrrp_instance` blocks in the order of the file.
     pub vrrp_instances: Vec<VrrpInstance>,
     /// `vrrp_sync_group` blocks in the order of the file.
     pub sync_groups: Vec<SyncGroup>,
     /// `virtual_server` blocks in the order of the file.
     pub virtual_servers: Vec<VirtualServer>,
+    /// `static_…`.
+    pub statics: Statics,
 }
 
 /// `global_defs`.
@@ -54,6 +63,8 @@ pub struct Global {
     pub lvs_timeouts: Timeouts,
     /// What holds for all connections of the data plane.
     pub conns: ConnSettings,
+    /// Where mail goes; none when it goes to nobody.
+    pub mail: Option<Mail>,
     /// `vrrp_startup_delay`: VRRP begins this long after the agent.
     pub startup_delay: Duration,
     /// `vrrp_delay_after_boot`: VRRP does not begin before the host has run so long.
@@ -130,6 +141,7 @@ impl Default for Global {
             rs_init_notifies: false,
             lvs_timeouts: Timeouts::default(),
             conns: ConnSettings::default(),
+            mail: None,
             startup_delay: Duration::ZERO,
             delay_after_boot: Duration::ZERO,
             spacings: Vec::new(),
@@ -148,7 +160,7 @@ pub enum InitialState {
 }
 
 /// VRRP version on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum VrrpVersion {
     /// RFC 3768.
     V2,
@@ -196,6 +208,14 @@ pub struct VrrpInstance {
     pub announcing: Announcing,
     /// How adverts are exchanged.
     pub exchange: Exchange,
+    /// `virtual_routes`.
+    pub routes: Vec<Route>,
+    /// `virtual_rules`.
+    pub rules: Vec<Rule>,
+    /// `use_vmac`.
+    pub vmac: Option<Vmac>,
+    /// `promote_secondaries`.
+    pub promote_secondaries: bool,
     /// False with `dont_track_primary`: the state of the own interface does not matter.
     pub track_primary: bool,
     /// `track_interface` and `track_script`, in the order of the file.
@@ -237,14 +257,16 @@ pub struct Notify {
     pub any: Option<Program>,
     /// `notify_priority_changes`: the FIFOs are told of another priority.
     pub priority_changes: bool,
+    /// `smtp_alert`: changes are mailed.
+    pub mail: bool,
 }
 
-/// A line of `track_interface` or `track_script`.
+/// A line of `track_interface`, `track_script`, `track_file` or `track_process`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Track {
     /// What is tracked.
     pub what: Tracked,
-    /// -253 to 253; added to the priority (above 0: while it is up, below 0: while it is down).
+    /// A file's number is multiplied by it; else -253 to 253, added to the priority (above 0: while it is up, below 0: while it is down).
     /// With 0 the instance is in FAULT while it is down.
     pub weight: i32,
     /// `reverse`: the weight is subtracted instead; with weight 0, up is the fault.
@@ -259,6 +281,29 @@ pub enum Tracked {
     Interface(String),
     /// A `vrrp_script`, by its name.
     Script(String),
+    /// A `track_file`, by its name.
+    File(String),
+    /// A `vrrp_track_process`, by its name.
+    Process(String),
+}
+
+impl Tracked {
+    /// `interface`, `script`, `file` or `process`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Interface(_) => "interface",
+            Self::Script(_) => "script",
+            Self::File(_) => "file",
+            Self::Process(_) => "process",
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        let (Self::Interface(name) | Self::Script(name) | Self::File(name) | Self::Process(name)) =
+            self;
+        name
+    }
 }
 
 /// `vrrp_script NAME { … }`.
@@ -317,7 +362,20 @@ impl VrrpInstance {
     }
 
     /// Interface that `vip` goes to.
+    ///
+    /// KEEPALIVED: addresses of the instance's family that name no interface go to its virtual MAC
+    /// interface.
     pub fn device_of<'a>(&'a self, vip: &'a VirtualAddress) -> &'a str {
-        vip.dev.as_deref().unwrap_or(&self.interface)
+        let fits = Family::of(vip.addr) == self.family;
+        let vmac = self.vmac.as_ref().filter(|_| fits);
+        let own = vmac.map_or(self.interface.as_str(), |vmac| vmac.name.as_str());
+        vip.dev.as_deref().unwrap_or(own)
+    }
+
+    /// Interface whose frames bring packets for `vip`: beneath a virtual MAC interface its base.
+    pub fn base_of<'a>(&'a self, vip: &'a VirtualAddress) -> &'a str {
+        let device = self.device_of(vip);
+        let is_own = self.vmac.as_ref().is_some_and(|vmac| vmac.name == device);
+        if is_own { &self.interface } else { device }
     }
 }

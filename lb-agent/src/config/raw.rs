@@ -8,15 +8,18 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::args::Spanned;
+use super::keywords::RawRule;
 use super::model::{
-    ForwardMethod, InitialState, Program, Protocol, RunAs, Scheduler, Timeouts, UnicastPeer,
+    ForwardMethod, InitialState, Program, Protocol, Route, RunAs, Scheduler, Timeouts, UnicastPeer,
     VirtualAddress, VrrpVersion,
 };
 use super::source::Span;
 
 mod vrrp;
 
-pub(crate) use vrrp::{RawExchange, RawGarp, RawSpacing};
+pub(crate) use vrrp::{
+    RawExchange, RawGarp, RawMail, RawSpacing, RawTrackFile, RawTrackProcess, RawVmac,
+};
 
 /// A whole file.
 #[derive(Debug, Default)]
@@ -27,7 +30,12 @@ pub(crate) struct RawConfig {
     pub(crate) virtual_server_groups: Vec<RawAddressGroup>,
     pub(crate) scripts: Vec<RawScript>,
     pub(crate) groups: Vec<RawGroup>,
+    pub(crate) files: Vec<RawTrackFile>,
+    pub(crate) processes: Vec<RawTrackProcess>,
     pub(crate) garp_groups: Vec<Spanned<RawSpacing>>,
+    pub(crate) static_addresses: Vec<Spanned<VirtualAddress>>,
+    pub(crate) static_routes: Vec<Spanned<Route>>,
+    pub(crate) static_rules: Vec<Spanned<RawRule>>,
 }
 
 /// `global_defs`.
@@ -52,12 +60,15 @@ pub(crate) struct RawGlobal {
     pub(crate) expire_quiescent_template: Option<Spanned<bool>>,
     pub(crate) sloppy_tcp: Option<Spanned<bool>>,
     pub(crate) watchdog: Option<Spanned<Duration>>,
+    pub(crate) mail: RawMail,
     pub(crate) garp: RawGarp,
     pub(crate) min_garp: Option<Spanned<bool>>,
     pub(crate) spacing: RawSpacing,
     pub(crate) exchange: RawExchange,
     pub(crate) startup_delay: Option<Spanned<Duration>>,
     pub(crate) delay_after_boot: Option<Spanned<Duration>>,
+    pub(crate) default_interface: Option<Spanned<String>>,
+    pub(crate) vmac_prefix: Option<Spanned<String>>,
 }
 
 /// `notify…` of an instance or a group.
@@ -70,6 +81,7 @@ pub(crate) struct RawNotify {
     pub(crate) deleted: Option<Spanned<Option<Program>>>,
     pub(crate) any: Option<Spanned<Program>>,
     pub(crate) priority_changes: Option<Spanned<bool>>,
+    pub(crate) mail: Option<Spanned<bool>>,
 }
 
 /// `vrrp_script`.
@@ -103,6 +115,15 @@ pub(crate) struct RawTrack {
     pub(crate) weight: Option<Spanned<RawWeight>>,
 }
 
+/// What an instance or a group tracks.
+#[derive(Debug, Default)]
+pub(crate) struct RawTracks {
+    pub(crate) interfaces: Vec<RawTrack>,
+    pub(crate) scripts: Vec<RawTrack>,
+    pub(crate) files: Vec<RawTrack>,
+    pub(crate) processes: Vec<RawTrack>,
+}
+
 /// `vrrp_sync_group`.
 #[derive(Debug, Default)]
 pub(crate) struct RawGroup {
@@ -110,8 +131,7 @@ pub(crate) struct RawGroup {
     pub(crate) head: Span,
     /// `group { … }`.
     pub(crate) members: Vec<Spanned<String>>,
-    pub(crate) track_interfaces: Vec<RawTrack>,
-    pub(crate) track_scripts: Vec<RawTrack>,
+    pub(crate) tracks: RawTracks,
     pub(crate) tracking_weight: Option<Spanned<bool>>,
     pub(crate) notify: RawNotify,
 }
@@ -153,13 +173,17 @@ pub(crate) struct RawInstance {
     pub(crate) old_checksum: Option<Spanned<bool>>,
     pub(crate) vips: Vec<Spanned<VirtualAddress>>,
     pub(crate) excluded: Vec<Spanned<VirtualAddress>>,
+    pub(crate) routes: Vec<Spanned<Route>>,
+    pub(crate) rules: Vec<Spanned<RawRule>>,
+    pub(crate) vmac: Option<Spanned<RawVmac>>,
+    pub(crate) vmac_xmit_base: Option<Spanned<bool>>,
+    pub(crate) promote_secondaries: Option<Spanned<bool>>,
     pub(crate) notify: RawNotify,
     pub(crate) garp: RawGarp,
     pub(crate) exchange: RawExchange,
     pub(crate) accept: Option<Spanned<bool>>,
     pub(crate) track_primary: Option<Spanned<bool>>,
-    pub(crate) track_interfaces: Vec<RawTrack>,
-    pub(crate) track_scripts: Vec<RawTrack>,
+    pub(crate) tracks: RawTracks,
 }
 
 /// How checks are timed, at the level of a virtual server, a real server or a check.

@@ -70,13 +70,13 @@ pub struct Instance {
 /// Something that an instance tracks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Track {
-    /// `interface` or `script`.
+    /// `interface`, `script`, `file` or `process`.
     pub kind: String,
     /// Its name.
     pub name: String,
     /// Absent while nothing is known of it, and when it cannot be tracked.
     pub up: Option<bool>,
-    /// `up`, `down`, `unknown` (no result yet) or `disabled` (cannot be tracked).
+    /// `up`, `down`, `unknown` (no result yet), `disabled` (cannot be tracked), or a file's number.
     pub state: String,
     /// Configured weight; 0 makes a failure a fault.
     pub weight: i32,

@@ -10,8 +10,8 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 
 use lb_common::abi::{
-    Dest, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, Member, Service, ServiceKey, Settings,
-    Traffic, Tunnel, filter_bit,
+    Dest, Fragment, FragmentKey, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, Member, Service,
+    ServiceKey, Settings, Traffic, Tunnel, filter_bit,
 };
 use lb_common::hash::{HashKey, bucket};
 use lb_common::verdict::Verdict;
@@ -259,6 +259,13 @@ impl Tables for LiveTables<'_> {
 
     fn set_hop(&self, _hash: u32, _hop: &Hop) {}
 
+    /// A question is about a whole packet.
+    fn fragment(&self, _key: &FragmentKey) -> Option<Fragment> {
+        None
+    }
+
+    fn remember_fragment(&self, _key: &FragmentKey, _fragment: &Fragment) {}
+
     fn pick(&self, row: u32, client: u32, virt: u32, port: u16) -> u32 {
         let picked = lb_ebpf::schedule::pick(self, row, client, virt, port);
         self.note(|notes| notes.picked = Some(picked));
@@ -299,6 +306,14 @@ impl Steps<Frame<'_>> for LiveTables<'_> {
     }
 
     fn remember(&self, _pkt: &Frame<'_>, _ip_offset: usize, _family: u8, _now: u32) {}
+
+    fn icmp(&self, pkt: &mut Frame<'_>) -> Outcome {
+        lb_ebpf::other_protocol(pkt, self)
+    }
+
+    fn fragment_step(&self, pkt: &mut Frame<'_>) -> Outcome {
+        lb_ebpf::fragment(pkt, self)
+    }
 
     fn reply(&self, pkt: &mut Frame<'_>, verdict: Verdict) -> Outcome {
         lb_ebpf::reply(pkt, self, verdict)

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tells scripts and FIFOs what happened to instances and groups.
+//! Tells scripts, FIFOs and, by mail, people what happened to instances and groups.
 //!
 //! In: [`Notice`]s, in the order in which things happened. Out: programs started with keepalived's
-//! arguments, lines in FIFOs. Called by the director. Invariants: telling never waits; the programs
+//! arguments, lines in FIFOs, mail. Called by the director. Invariants: telling never waits; the programs
 //! of one instance or group start in the order of what they tell, one after the other has ended or
 //! [`PATIENCE`] is over; what cannot be told is logged.
 //!
 //! - `queue`: starts the programs of one instance, one after the other.
 //! - `fifo`: a named pipe.
 //! - `service`: virtual servers and real servers.
+//! - `mail`: letters.
 
 #![warn(
     clippy::unwrap_used,
@@ -18,6 +19,7 @@
 )]
 
 mod fifo;
+pub mod mail;
 mod queue;
 mod service;
 
@@ -32,6 +34,7 @@ use crate::health::ServiceNotice;
 use crate::track::program::{self, Runnable};
 use crate::vrrp::event::{Notice, Scope, Told};
 use fifo::Fifo;
+use mail::{Letter, Mailer};
 use queue::{Job, Queue};
 use service::Services;
 
@@ -50,6 +53,7 @@ pub struct Notifier {
     queues: BTreeMap<Key, Queue>,
     fifos: Vec<Pipe>,
     services: Services,
+    mailer: Option<Mailer>,
 }
 
 /// A named pipe, and whom it is told of.
@@ -71,6 +75,7 @@ struct Programs {
     any: Option<Runnable>,
     tell_deleted: bool,
     priority_changes: bool,
+    mail: bool,
 }
 
 impl Notifier {
@@ -83,6 +88,11 @@ impl Notifier {
             self.programs.insert(key, programs);
         }
         self.services.adopt(config);
+        let mail = config.global.mail.as_ref();
+        if self.mailer.as_ref().map(Mailer::settings) != mail {
+            // What waits is sent all the same.
+            self.mailer = mail.and_then(Mailer::start);
+        }
         let mut before = std::mem::take(&mut self.fifos);
         for wanted in &config.global.notify_fifos {
             let known = before
@@ -153,6 +163,10 @@ impl Notifier {
                 queue.add(job);
             }
         }
+        let wanted = self.programs.get(&(notice.scope, notice.name.to_owned()));
+        if wanted.is_some_and(|programs| programs.mail) {
+            self.mail_about(notice);
+        }
         self.write(notice);
     }
 
@@ -161,6 +175,26 @@ impl Notifier {
         let line = self.services.tell(notice);
         for pipe in self.fifos.iter_mut().filter(|pipe| pipe.services) {
             pipe.fifo.write(&line);
+        }
+    }
+
+    fn mail_about(&self, notice: Notice<'_>) {
+        let Some(mailer) = &self.mailer else {
+            return;
+        };
+        // KEEPALIVED: `no_email_faults`.
+        if notice.told == Told::Fault && mailer.settings().no_faults {
+            return;
+        }
+        if let Some(letter) = letter(notice) {
+            mailer.send(letter);
+        }
+    }
+
+    /// Mails something that is not about an instance or a group. Call inside a tokio runtime.
+    pub fn mail(&self, letter: Letter) {
+        if let Some(mailer) = &self.mailer {
+            mailer.send(letter);
         }
     }
 
@@ -173,6 +207,11 @@ impl Notifier {
             if timeout_at(deadline, queue.finish()).await.is_err() {
                 warn!("{name}: not waiting any longer for its notify scripts");
             }
+        }
+        if let Some(mailer) = self.mailer.take()
+            && timeout_at(deadline, mailer.finish()).await.is_err()
+        {
+            warn!("not waiting any longer for the mail server");
         }
     }
 
@@ -195,6 +234,7 @@ impl Programs {
             any: find(&notify.any),
             tell_deleted: notify.tell_deleted,
             priority_changes: notify.priority_changes,
+            mail: notify.mail,
         }
     }
 }
@@ -212,6 +252,51 @@ fn wanted(config: &Config) -> impl Iterator<Item = (Key, &Notify)> {
         instances.map(|instance| ((Scope::Instance, instance.name.clone()), &instance.notify));
     let groups = config.sync_groups.iter();
     instances.chain(groups.map(|group| ((Scope::Group, group.name.clone()), &group.notify)))
+}
+
+/// KEEPALIVED: its words; nothing is mailed of priorities.
+fn letter(notice: Notice<'_>) -> Option<Letter> {
+    let Notice {
+        scope, name, told, ..
+    } = notice;
+    let (what, body) = match (scope, told) {
+        (_, Told::MasterPriority | Told::BackupPriority) => return None,
+        (Scope::Instance, Told::Master) => (
+            "Entering MASTER state",
+            "VRRP Instance is now owning VRRP VIPs",
+        ),
+        (Scope::Instance, Told::Backup) => (
+            "Entering BACKUP state",
+            "VRRP Instance is no longer owning VRRP VIPs",
+        ),
+        (Scope::Instance, Told::Fault) => (
+            "Entering FAULT state",
+            "VRRP Instance is no longer owning VRRP VIPs",
+        ),
+        (Scope::Instance, Told::Stop) => ("Stopping", "VRRP Instance stopping"),
+        (Scope::Group, Told::Master) => (
+            "Entering MASTER state",
+            "All VRRP group instances are now in MASTER state",
+        ),
+        (Scope::Group, Told::Backup) => (
+            "Entering BACKUP state",
+            "All VRRP group instances are now in BACKUP state",
+        ),
+        (Scope::Group, Told::Fault) => (
+            "Entering FAULT state",
+            "All VRRP group instances are now in FAULT state",
+        ),
+        (Scope::Group, Told::Stop) => ("Stopping", "All VRRP group instances are now stopping"),
+        (_, Told::Deleted) => ("Deleted", "VRRP Deleted at reload"),
+    };
+    let kind = match scope {
+        Scope::Instance => "Instance",
+        Scope::Group => "Group",
+    };
+    Some(Letter {
+        subject: format!("VRRP {kind} {name} - {what}"),
+        body: format!("=> {body} <=\n"),
+    })
 }
 
 /// KEEPALIVED: what `notify` gets behind its own arguments.
@@ -235,5 +320,7 @@ fn line(notice: Notice<'_>) -> String {
     format!("{scope} \"{name}\" {told} {priority}\n")
 }
 
+#[cfg(test)]
+mod mail_tests;
 #[cfg(test)]
 mod tests;

@@ -4,12 +4,13 @@
 //! ```text
 //!  vrrp_script ─▸ program::resolve ─▸ script (a task each) ─▸ count ─▸ ScriptEvent ─▸ the loop
 //!    (config)      who, which file     runs, waits, kills     rise,                     ▾
-//!                                                             fall        Driver::script_changed
+//!                                                             fall        Driver::track_changed
 //! ```
 //!
 //! - [`count`]: rise and fall. Pure.
 //! - [`program`]: which file a command is, whether it may be run, and as whom.
 //! - [`script`]: runs the scripts.
+//! - [`watch`]: looks at tracked files and processes; `process` tells which are meant.
 //!
 //! Invariants: no script, however it behaves, holds up the loop (starting one happens on a thread
 //! of its own, waiting for one in a task of its own) or runs twice at once. Tracked interfaces
@@ -23,5 +24,7 @@
 )]
 
 pub mod count;
+mod process;
 pub mod program;
 pub mod script;
+pub mod watch;

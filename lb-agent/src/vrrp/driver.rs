@@ -35,12 +35,14 @@ use super::election::{PRIORITY_OWNER, PRIORITY_RELEASE};
 use super::event::{Action, Input, Notice, Reason, State, Told};
 use super::packet::{self, Datagram};
 use super::priority::Condition;
+use super::record::{Line, Recorder};
 use super::slot::Slot;
 use super::socket::{Arrived, Kind, Route, SocketError, VrrpSocket};
 use super::status::InstanceStatus;
 use super::time::Nanos;
-use crate::config::model::{Family, Global, UnicastPeer, VrrpInstance};
+use crate::config::model::{Family, Global, Tracked, UnicastPeer, Vmac, VrrpInstance};
 use crate::netlink::links::{self, Link, LinkError};
+use crate::netlink::vmac::Vmacs;
 use tracking::{GroupSlot, group_notice};
 
 /// Datagrams read from one interface before timers get their turn.
@@ -102,14 +104,16 @@ pub struct Driver<H: Host> {
     rescan_at: Option<Nanos>,
     /// Name and whether it carries traffic, of each interface by its index.
     interfaces: BTreeMap<u32, (String, bool)>,
-    /// What is known of scripts, by their names.
-    scripts: BTreeMap<String, Condition>,
+    /// What is known of scripts, files and processes.
+    conditions: BTreeMap<Tracked, Condition>,
     /// Sync groups, by their names.
     groups: BTreeMap<String, GroupSlot>,
     /// Announcements whose turn has not come.
     announcements: Queue,
     /// No instance starts before.
     begin_at: Nanos,
+    vmacs: Vmacs,
+    recorder: Option<Recorder>,
 }
 
 impl<H: Host> Driver<H> {
@@ -123,16 +127,23 @@ impl<H: Host> Driver<H> {
             ports: Vec::new(),
             rescan_at: None,
             interfaces: BTreeMap::new(),
-            scripts: BTreeMap::new(),
+            conditions: BTreeMap::new(),
             groups: BTreeMap::new(),
             announcements: Queue::default(),
             begin_at: Nanos::default(),
+            vmacs: Vmacs::default(),
+            recorder: None,
         }
     }
 
     /// The host, for what the application keeps there.
     pub fn host(&mut self) -> &mut H {
         &mut self.host
+    }
+
+    /// Writes down what the machines are told and answer, from here on.
+    pub fn record(&mut self, recorder: Option<Recorder>) {
+        self.recorder = recorder;
     }
 
     /// Takes over what concerns all instances; call it before `reconfigure`. The delays count for
@@ -188,6 +199,11 @@ impl<H: Host> Driver<H> {
 
     /// `end` is what is told of those that do not come back.
     async fn replace(&mut self, instances: Vec<VrrpInstance>, end: Told) {
+        let old: Vec<Vmac> = self
+            .slots
+            .iter()
+            .filter_map(|slot| slot.config.vmac.clone())
+            .collect();
         for at in 0..self.slots.len() {
             let stays = self
                 .slots
@@ -205,6 +221,7 @@ impl<H: Host> Driver<H> {
             }
         }
         self.slots.retain(|slot| instances.contains(&slot.config));
+        self.drop_vmacs(&old, &instances).await;
         let remains = |name: &String| {
             let mut of = instances.iter().map(|new| new.group.as_ref());
             of.any(|group| group == Some(name))
@@ -232,6 +249,18 @@ impl<H: Host> Driver<H> {
         self.plan_rescan();
     }
 
+    /// Removes the virtual MAC interfaces that no instance has any more.
+    async fn drop_vmacs(&mut self, old: &[Vmac], instances: &[VrrpInstance]) {
+        for vmac in old {
+            let mut kept = instances.iter().filter_map(|new| new.vmac.as_ref());
+            if !kept.any(|new| new.name == vmac.name && new.mac == vmac.mac)
+                && let Err(cause) = self.vmacs.remove(&self.netlink, &vmac.name).await
+            {
+                warn!("cannot remove {}: {cause}", vmac.name);
+            }
+        }
+    }
+
     /// Stops all instances: each MASTER removes its addresses, detaches, and then tells its peers.
     pub async fn shutdown(&mut self) {
         self.replace(Vec::new(), Told::Stop).await;
@@ -256,6 +285,13 @@ impl<H: Host> Driver<H> {
             slot.observe(&track.what, self.condition_of(&track.what));
         }
         let verdict = slot.verdict();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.add(Line::Machine {
+                at: now(),
+                instance: slot.config.name.clone(),
+                settings: slot.fsm.settings(),
+            });
+        }
         self.slots.push(slot);
         let at = self.slots.len().saturating_sub(1);
         self.step(at, Input::Tracks(verdict)).await;
@@ -335,7 +371,16 @@ impl<H: Host> Driver<H> {
         while let Some(input) = next.take() {
             let mut actions = Vec::new();
             if let Some(slot) = self.slots.get_mut(at) {
-                slot.fsm.handle(now(), input, &mut actions);
+                let now = now();
+                slot.fsm.handle(now, input, &mut actions);
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.add(Line::Step {
+                        at: now,
+                        instance: slot.config.name.clone(),
+                        input,
+                        actions: actions.clone(),
+                    });
+                }
             }
             for action in actions {
                 // With a failed claim there is nothing to announce.
@@ -451,7 +496,7 @@ impl<H: Host> Driver<H> {
             let Some(slot) = self.slots.get_mut(at) else {
                 continue;
             };
-            let concerns = slot.ifindex == Some(ifindex)
+            let concerns = slot.port == Some(ifindex)
                 && slot.kind() == kind
                 && vrid.is_none_or(|vrid| vrid == slot.config.vrid);
             if concerns && let Some(input) = slot.receive(now(), datagram.as_ref()) {
@@ -513,7 +558,7 @@ impl<H: Host> Driver<H> {
         slot.suspect = false;
         match &found {
             Ok(link) => slot.ifindex = Some(link.ifindex),
-            Err(LinkError::NotFound { .. }) => slot.ifindex = None,
+            Err(LinkError::NotFound { .. }) => (slot.ifindex, slot.port) = (None, None),
             Err(LinkError::Netlink(_) | LinkError::Address(_)) => {}
         }
         self.sweep_ports();
@@ -524,13 +569,35 @@ impl<H: Host> Driver<H> {
                 None => Err(format!(
                     "interface {interface} has no usable {family} address"
                 )),
-                Some(source) => self
-                    .open_port(kind, &interface, link.ifindex, group)
-                    .map(|()| source)
-                    .map_err(|cause| cause.to_string()),
+                Some(source) => self.open(at, kind, &link, group).await.map(|()| source),
             },
         };
         self.note_usable(at, usable)
+    }
+
+    /// Opens the socket of an instance, on its virtual MAC interface if it sends from there.
+    async fn open(
+        &mut self,
+        at: usize,
+        kind: Kind,
+        link: &Link,
+        group: Option<IpAddr>,
+    ) -> Result<(), String> {
+        let config = &self.slots.get(at).ok_or("gone")?.config;
+        let (mut name, mut ifindex) = (link.name.clone(), link.ifindex);
+        if let Some(vmac) = &config.vmac {
+            let made = self.vmacs.ensure(&self.netlink, link, vmac, config.family);
+            let made = made.await.map_err(|cause| cause.to_string())?;
+            if !vmac.xmit_base {
+                (name, ifindex) = (vmac.name.clone(), made);
+            }
+        }
+        let opened = self.open_port(kind, &name, ifindex, group);
+        opened.map_err(|cause| cause.to_string())?;
+        if let Some(slot) = self.slots.get_mut(at) {
+            slot.port = Some(ifindex);
+        }
+        Ok(())
     }
 
     /// Logs a change of mind about an interface, once.
@@ -579,7 +646,7 @@ impl<H: Host> Driver<H> {
         ports.retain(|port| {
             let ifindex = Some(port.ifindex());
             let mut slots = slots.iter();
-            slots.any(|slot| slot.ifindex == ifindex && slot.kind() == port.kind())
+            slots.any(|slot| slot.port == ifindex && slot.kind() == port.kind())
         });
     }
 }
@@ -614,7 +681,7 @@ fn source(config: &VrrpInstance, link: &Link) -> Option<IpAddr> {
 fn send(slot: &mut Slot, ports: &[VrrpSocket], priority: u8) {
     let port = ports
         .iter()
-        .find(|port| Some(port.ifindex()) == slot.ifindex && port.kind() == slot.kind());
+        .find(|port| Some(port.ifindex()) == slot.port && port.kind() == slot.kind());
     let style = slot.style();
     for dst in slot.destinations() {
         let result = match (port, slot.advert(priority, dst)) {

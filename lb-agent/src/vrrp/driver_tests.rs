@@ -10,6 +10,8 @@ mod lab;
 mod matrix;
 #[path = "driver_tests/rivals.rs"]
 mod rivals;
+#[path = "driver_tests/vmac.rs"]
+mod vmac;
 
 use super::*;
 use crate::config::model::VrrpVersion;

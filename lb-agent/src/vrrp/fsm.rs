@@ -23,7 +23,7 @@ mod rounds;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::election::{self, PRIORITY_OWNER, PRIORITY_RELEASE};
 use super::event::{Action, Input, Reason, State};
@@ -37,7 +37,7 @@ use rounds::Rounds;
 pub use master::{ANSWER_SPACING, CLAIM_RETRY_AFTER, CLAIM_RETRY_DOUBLINGS};
 
 /// What an instance has to know of its configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Version: decides skew and whether the MASTER's interval is learned.
     pub version: VrrpVersion,
@@ -123,6 +123,11 @@ impl Instance {
             claim_failures: 0,
             phase: Phase::Init,
         }
+    }
+
+    /// What it was made with.
+    pub fn settings(&self) -> Settings {
+        self.settings
     }
 
     /// Its state.

@@ -25,6 +25,7 @@
 //! - [`socket`]: raw sockets of protocol 112, one per interface.
 //! - [`announce`]: gratuitous ARP and neighbour advertisements.
 //! - [`rivals`]: other routers that claim to be MASTER, too. Pure.
+//! - [`record`]: recordings of the machines' inputs and outputs, and their replay.
 //! - `slot`: the books of one running instance: counters, rivals, what was logged.
 //! - [`status`]: what all that looks like from outside.
 //! - [`driver`]: owns instances, sockets and timers, and performs the actions.
@@ -49,6 +50,7 @@ pub mod event;
 pub mod fsm;
 pub mod packet;
 pub mod priority;
+pub mod record;
 pub mod rivals;
 mod slot;
 pub mod socket;

@@ -23,6 +23,8 @@ pub enum Condition {
     Down,
     /// It cannot be tracked (a script that is not there): it counts for nothing.
     Disabled,
+    /// The number in a file.
+    Value(i64),
 }
 
 /// Whether an instance may take part in elections; the better the lower.
@@ -46,11 +48,15 @@ pub struct Verdict {
     pub standing: Standing,
 }
 
+/// KEEPALIVED: a file adds this much at most; what takes away more is a fault.
+const MOST: i64 = 253;
+
 /// Adds up the tracks of an instance of priority `base`.
 ///
 /// KEEPALIVED: a positive weight counts while the track is up, a negative one while it is down,
 /// `reverse` changes the sign; weight 0 makes a track that is down (with `reverse`: up) a fault;
-/// the sum is clamped to 1–254; an owner's priority is not changed, but it can be in fault.
+/// the number in a file is multiplied by the weight and added, and with weight 0 a number other
+/// than 0 is a fault; the sum is clamped to 1–254; an owner's priority is not changed, but it can be in fault.
 pub fn judge<'a>(base: u8, tracks: impl IntoIterator<Item = (&'a Track, Condition)>) -> Verdict {
     let mut sum = i64::from(base);
     let mut standing = Standing::Ready;
@@ -59,8 +65,20 @@ pub fn judge<'a>(base: u8, tracks: impl IntoIterator<Item = (&'a Track, Conditio
             (0, Condition::Unknown) if standing == Standing::Ready => standing = Standing::Pending,
             (0, Condition::Unknown) | (_, Condition::Disabled) => {}
             (0, up_or_down) => {
-                if (up_or_down == Condition::Up) == track.reverse {
+                let up = matches!(up_or_down, Condition::Up | Condition::Value(0));
+                if up == track.reverse {
                     standing = Standing::Failed;
+                }
+            }
+            (weight, Condition::Value(number)) => {
+                let sign = if track.reverse { -1 } else { 1 };
+                let product = i64::from(weight)
+                    .saturating_mul(number)
+                    .saturating_mul(sign);
+                if product < -MOST {
+                    standing = Standing::Failed;
+                } else {
+                    sum += product.min(MOST);
                 }
             }
             (weight, condition) => sum += i64::from(contribution(weight, track.reverse, condition)),
@@ -78,7 +96,7 @@ fn contribution(weight: i32, reverse: bool, condition: Condition) -> i32 {
     let counts = match condition {
         Condition::Up => weight > 0,
         Condition::Down => weight < 0,
-        Condition::Unknown | Condition::Disabled => false,
+        Condition::Unknown | Condition::Disabled | Condition::Value(_) => false,
     };
     match (counts, reverse) {
         (false, _) => 0,
@@ -181,6 +199,29 @@ mod tests {
                 (track, if *up { Condition::Up } else { Condition::Down })
             }));
             prop_assert!((1..=254).contains(&verdict.priority));
+        }
+    }
+
+    #[test]
+    fn keepalived_the_number_in_a_file_is_multiplied_and_added() {
+        for (weight, reverse, number, expected) in [
+            (1, false, 0, (100, Standing::Ready)),
+            (1, false, 20, (120, Standing::Ready)),
+            (2, false, -20, (60, Standing::Ready)),
+            (1, true, 20, (80, Standing::Ready)),
+            (1, false, 253, (254, Standing::Ready)),
+            (1, false, -253, (1, Standing::Ready)),
+            (1, false, -254, (100, Standing::Failed)),
+            (254, false, -1, (100, Standing::Failed)),
+            (i32::MAX, false, i64::MAX, (254, Standing::Ready)),
+            (i32::MAX, false, i64::MIN, (100, Standing::Failed)),
+            (0, false, 0, (100, Standing::Ready)),
+            (0, false, 5, (100, Standing::Failed)),
+            (0, true, 5, (100, Standing::Ready)),
+            (0, true, 0, (100, Standing::Failed)),
+        ] {
+            let found = one(100, weight, reverse, Condition::Value(number));
+            assert_eq!(found, expected, "{weight} {reverse} {number}");
         }
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! In: adverts heard while being MASTER, refused ones included. Out: what is new about them.
 //! Called by the books of an instance. Pure. Invariant: a rival that steps down once it heard us
-//! is no split brain, one that is still there an interval later is; forged sources cannot fill
+//! is no split brain; one that is still there an interval later is, and one whose adverts are
+//! refused is at once, since it will refuse ours; forged sources cannot fill
 //! the memory.
 
 use std::net::IpAddr;
@@ -14,6 +15,12 @@ use super::time::Nanos;
 
 /// Rivals remembered per instance.
 pub const RIVALS_MAX: usize = 16;
+
+/// How long a rival whose adverts are refused is believed to go on in silence.
+///
+/// KEEPALIVED: an advert that it refuses starts its own timer anew, so beside another MASTER with
+/// another password it falls silent, but keeps the addresses.
+pub const REFUSED_LINGERS: Duration = Duration::from_mins(10);
 
 /// What an advert of another MASTER says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +66,7 @@ impl Rivals {
     ) -> Option<News> {
         let at = self.0.iter().position(|known| known.claim.src == claim.src);
         let known = at.map(|at| self.0.remove(at));
-        let lately = known.filter(|known| now.since(known.last) <= patience);
+        let lately = known.filter(|known| known.split || now.since(known.last) <= patience);
         let mut next = lately.unwrap_or(Known {
             claim,
             first: now,
@@ -70,11 +77,12 @@ impl Rivals {
         (next.claim, next.last) = (claim, now);
         next.adverts = next.adverts.saturating_add(1);
         let age = now.since(next.first);
-        let news = if lately.is_none() {
-            Some(News::Another)
-        } else if !next.split && age >= interval {
+        let stays = age >= interval && lately.is_some() || claim.refused.is_some();
+        let news = if !next.split && stays {
             next.split = true;
             Some(News::Split(age))
+        } else if lately.is_none() {
+            Some(News::Another)
         } else {
             None
         };
@@ -89,6 +97,10 @@ impl Rivals {
     pub(super) fn gone(&mut self, now: Nanos, patience: Duration) -> Vec<IpAddr> {
         let mut gone = Vec::new();
         for known in &mut self.0 {
+            let patience = match known.claim.refused {
+                Some(_) => patience.max(REFUSED_LINGERS),
+                None => patience,
+            };
             if known.split && now.since(known.last) > patience {
                 known.split = false;
                 gone.push(known.claim.src);
@@ -153,6 +165,20 @@ mod tests {
         assert_eq!(rivals.gone(at(5_001), SECOND * 3), [claim(1).src]);
         assert_eq!(rivals.gone(at(5_002), SECOND * 3), Vec::<IpAddr>::new());
         assert_eq!(rivals.iter().next().unwrap().adverts, 3);
+    }
+
+    #[test]
+    fn one_whose_adverts_are_refused_is_a_split_brain_at_once_and_for_long() {
+        let mut rivals = Rivals::default();
+        let refused = Claim {
+            refused: Some(Counter::AuthFailure),
+            ..claim(1)
+        };
+        let mut hear = |ms: u64| rivals.heard(at(ms), refused, SECOND, SECOND * 3);
+        assert_eq!(hear(0), Some(News::Split(Duration::ZERO)));
+        assert_eq!(hear(60_000), None);
+        assert_eq!(rivals.gone(at(600_000), SECOND * 3), Vec::<IpAddr>::new());
+        assert_eq!(rivals.gone(at(660_001), SECOND * 3), [refused.src]);
     }
 
     #[test]

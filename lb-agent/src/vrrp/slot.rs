@@ -31,6 +31,8 @@ pub(super) struct Slot {
     pub(super) waits: bool,
     /// Interface index while the interface exists.
     pub(super) ifindex: Option<u32>,
+    /// Index of the interface that it sends and hears on: that one, or its virtual MAC interface.
+    pub(super) port: Option<u32>,
     /// Its interface did something odd: look at it again.
     pub(super) suspect: bool,
     /// Last complaint about its interface, not to be repeated.
@@ -76,6 +78,7 @@ impl Slot {
             config,
             waits: false,
             ifindex: None,
+            port: None,
             suspect: false,
             complaint: None,
             counters: Counters::default(),
@@ -378,8 +381,8 @@ impl Slot {
                 self.counters.bump(Counter::SplitBrain);
                 let seconds = age.as_secs_f64();
                 error!(
-                    "{name}: SPLIT BRAIN: {src} with priority {priority} does not step down, \
-                     {seconds:.1} s after it was first heard{refused}"
+                    "{name}: SPLIT BRAIN: {src} with priority {priority} is MASTER too and does \
+                     not step down, {seconds:.1} s after it was first heard{refused}"
                 );
             }
         }

@@ -20,11 +20,11 @@ macro_rules! features {
 }
 
 features! {
-    Warning MAIL_FEATURE: "mail alerts" => "no mail is sent";
+    Warning MAIL_FEATURE: "mail alerts of real servers" => "no mail is sent about them";
     Warning NOTIFY_FEATURE: "programs that read FIFOs, and rarer notifications" => "nothing is run or written for them";
     Warning TRACKING_FEATURE: "tracking of files, processes and BFD"
         => "they do not count for the priority";
-    Warning VMAC_FEATURE: "virtual MAC interfaces" => "the interface's own MAC address is used";
+    Warning VMAC_FEATURE: "other virtual interfaces" => "the interface's own MAC address is used";
     Warning CONNECTION_SYNC_FEATURE: "connection synchronisation"
         => "a new master does not know the connections of the old one";
     Warning ENGINE_FEATURE: "persistence engines" => "a client is recognised by its address";
@@ -35,8 +35,6 @@ features! {
     Warning CHECKING_FEATURE: "suspending checks" => "checks run on the backup too";
     Warning STARTUP_FEATURE: "start-up and shutdown options" => "xlvs starts and stops at once";
     Error NAMESPACE_FEATURE: "network namespaces" => "xlvs would run in the wrong one";
-    Error STATIC_FEATURE: "static addresses, routes and rules" => "they would be missing";
-    Error ROUTES_FEATURE: "routes and rules of an instance" => "they would be missing";
     Error HMAC_FEATURE: "auth_hmac" => "adverts would go out without it";
 }
 
@@ -52,8 +50,6 @@ pub(super) const STRICT: Status = Status::NotYet(&STRICT_FEATURE);
 pub(super) const CHECKING: Status = Status::NotYet(&CHECKING_FEATURE);
 pub(super) const STARTUP: Status = Status::NotYet(&STARTUP_FEATURE);
 pub(super) const NAMESPACE: Status = Status::NotYet(&NAMESPACE_FEATURE);
-pub(super) const STATIC: Status = Status::NotYet(&STATIC_FEATURE);
-pub(super) const ROUTES: Status = Status::NotYet(&ROUTES_FEATURE);
 pub(super) const HMAC: Status = Status::NotYet(&HMAC_FEATURE);
 
 pub(super) const PROCESS: Status =

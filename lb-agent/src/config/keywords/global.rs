@@ -3,19 +3,20 @@
 
 use super::super::args::Spanned;
 use super::super::diag::{Code, Diagnostic, quoted};
-use super::super::keyword::{Keyword, Status, Table, flag, line, off, off_block, off_flag};
+use super::super::keyword::{Keyword, Status, Table, flag, line, off, off_flag};
 use super::super::raw::RawGlobal;
 use super::features::{
     CONNECTION_SYNC, DBUS, FILES, FIREWALL, IPVS, MAIL, NETLINK, NOTIFY, OBSOLETE, PROCESS, RELOAD,
     SCRIPTS, SNMP, STARTUP, STRICT,
 };
-use super::{connections, global_vrrp, tracking, vrrp_instance};
+use super::{connections, global_vrrp, mail, tracking, vrrp_instance};
 
 /// `global_defs`.
 pub(crate) static GLOBAL: Table<RawGlobal> = Table {
     path: "global_defs",
     groups: &[
         SUPPORTED,
+        mail::ROWS,
         MAIL_AND_SCRIPTS,
         global_vrrp::ROWS,
         global_vrrp::IN_COMMON,
@@ -97,20 +98,7 @@ const SUPPORTED: &[Keyword<RawGlobal>] = &[
 ];
 
 const MAIL_AND_SCRIPTS: &[Keyword<RawGlobal>] = &[
-    off_block("notification_email", "Who gets mail.", MAIL),
-    off("notification_email_from", "Sender of mail.", MAIL),
-    off("smtp_server", "Mail server.", MAIL),
-    off("smtp_helo_name", "Name to say in HELO.", MAIL),
-    off(
-        "smtp_connect_timeout",
-        "Seconds a connection to the mail server may take.",
-        MAIL,
-    )
-    .default("30"),
-    off_flag("smtp_alert", "Send mail for everything.", MAIL),
-    off_flag("smtp_alert_vrrp", "Send mail for instances.", MAIL),
     off_flag("smtp_alert_checker", "Send mail for real servers.", MAIL),
-    off_flag("no_email_faults", "Send no mail for faults.", MAIL),
     off_flag("no_checker_emails", "Send mail for services only.", MAIL),
     line(
         "notify_fifo",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Keywords of `global_defs` that are about VRRP alone.
 
-use super::super::keyword::{Keyword, Status, flag, line, off, off_flag};
+use super::super::keyword::{Keyword, flag, line, off, off_flag};
 use super::super::raw::RawGlobal;
 use super::features::{ADVERT, LOGGING, NETLINK, TRACKING, VMAC};
 use super::{address, announcing};
@@ -11,6 +11,24 @@ pub(super) const IN_COMMON: &[Keyword<RawGlobal>] = announcing::rows!(RawGlobal,
 
 /// The rest.
 pub(super) const ROWS: &[Keyword<RawGlobal>] = &[
+    line(
+        "default_interface",
+        "Interface of static addresses that name none.",
+        |raw: &mut RawGlobal, line| {
+            let value = line.text(1);
+            line.set(&mut raw.default_interface, value);
+        },
+    )
+    .default("eth0"),
+    line(
+        "vmac_prefix",
+        "First letters of virtual MAC interfaces.",
+        |raw: &mut RawGlobal, line| {
+            let value = line.text(1);
+            line.set(&mut raw.vmac_prefix, value);
+        },
+    )
+    .default("vrrp"),
     line(
         "vrrp_mcast_group6",
         "Multicast group of adverts over IPv6.",
@@ -74,11 +92,6 @@ pub(super) const ROWS: &[Keyword<RawGlobal>] = &[
         },
     )
     .default("0"),
-    off(
-        "default_interface",
-        "Interface of addresses outside instances.",
-        Status::NoEffect("only static addresses use it"),
-    ),
     off_flag(
         "dynamic_interfaces",
         "Interfaces may appear later.",
@@ -92,11 +105,6 @@ pub(super) const ROWS: &[Keyword<RawGlobal>] = &[
     off_flag(
         "vrrp_vmac_garp_intvl",
         "Old name of `vrrp_garp_extra_if`.",
-        VMAC,
-    ),
-    off(
-        "vmac_prefix",
-        "First letters of virtual MAC interfaces.",
         VMAC,
     ),
     off(

@@ -14,23 +14,29 @@ mod features;
 mod forwarding;
 mod global;
 mod global_vrrp;
+mod mail;
 mod notify;
 mod quorum;
 mod real_server;
+mod routing;
+mod rules;
 mod sync_group;
 mod timing;
 mod top;
 mod tracking;
 mod virtual_ipaddress;
 mod virtual_server;
+mod vmac;
 mod vrrp_instance;
 mod vrrp_other;
+mod watched;
 
 use std::sync::LazyLock;
 
 use super::keyword::{Info, Table};
 
 pub(crate) use address_group::offset;
+pub(crate) use rules::RawRule;
 pub(crate) use top::TOP;
 
 /// A block's rows without their readers.
@@ -62,6 +68,9 @@ pub(crate) fn registry() -> &'static [BlockView] {
             view(&sync_group::SYNC_GROUP),
             view(&tracking::VRRP_SCRIPT),
             view(&announcing::GARP_GROUP),
+            view(&watched::TRACK_FILE),
+            view(&watched::VRRP_TRACK_FILE),
+            view(&watched::TRACK_PROCESS),
         ];
         blocks.extend(checkers::OTHERS.iter().map(|table| view(table)));
         blocks.extend(vrrp_other::TABLES.iter().map(|table| view(table)));

@@ -73,6 +73,15 @@ macro_rules! rows {
                 },
             )
             .default("vrrp_notify_priority_changes"),
+            flag(
+                "smtp_alert",
+                "Send mail on changes.",
+                |raw: &mut $raw, line| {
+                    let value = line.boolean(1);
+                    line.set(&mut raw.notify.mail, value);
+                },
+            )
+            .default("smtp_alert_vrrp"),
         ];
         ROWS
     }};

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Keywords of `vrrp_sync_group`.
 
-use super::super::keyword::{Keyword, Table, block, flag, off_block, off_flag};
+use super::super::keyword::{Keyword, Table, block, flag, off_block};
 use super::super::raw::RawGroup;
-use super::features::{MAIL, TRACKING};
+use super::features::TRACKING;
 use super::{notify, top, tracking};
 
 /// `vrrp_sync_group`.
@@ -19,24 +19,24 @@ const MEMBERS: &[Keyword<RawGroup>] = &[
         |raw: &mut RawGroup, item, _| raw.members.extend(top::words(item)),
     ),
     block(
+        "track_file",
+        "Files that count for the whole group.",
+        |raw, item, ctx| tracking::read(&mut raw.tracks.files, item, ctx),
+    ),
+    block(
+        "track_process",
+        "Processes that count for the whole group.",
+        |raw, item, ctx| tracking::read(&mut raw.tracks.processes, item, ctx),
+    ),
+    block(
         "track_interface",
         "Interfaces that count for the whole group.",
-        |raw, item, ctx| tracking::read(&mut raw.track_interfaces, item, ctx),
+        |raw, item, ctx| tracking::read(&mut raw.tracks.interfaces, item, ctx),
     ),
     block(
         "track_script",
         "Scripts that count for the whole group.",
-        |raw, item, ctx| tracking::read(&mut raw.track_scripts, item, ctx),
-    ),
-    off_block(
-        "track_file",
-        "Files that count for the whole group.",
-        TRACKING,
-    ),
-    off_block(
-        "track_process",
-        "Processes that count for the whole group.",
-        TRACKING,
+        |raw, item, ctx| tracking::read(&mut raw.tracks.scripts, item, ctx),
     ),
     off_block(
         "track_bfd",
@@ -61,5 +61,4 @@ const MEMBERS: &[Keyword<RawGroup>] = &[
         },
     )
     .default("off"),
-    off_flag("smtp_alert", "Send mail on changes.", MAIL),
 ];

@@ -4,13 +4,15 @@
 use super::super::args::Spanned;
 use super::super::keyword::Status;
 use super::super::keyword::{Keyword, Table, block, off, off_block, off_flag};
-use super::super::raw::{RawConfig, RawGroup, RawInstance, RawScript, RawSpacing};
+use super::super::raw::{
+    RawConfig, RawGroup, RawInstance, RawScript, RawSpacing, RawTrackFile, RawTrackProcess,
+};
 use super::super::tree::Item;
 use super::super::walk::Context;
-use super::features::{NAMESPACE, STATIC, TRACKING};
+use super::features::{NAMESPACE, TRACKING};
 use super::{
-    address_group, announcing, global, sync_group, tracking, virtual_server, vrrp_instance,
-    vrrp_other,
+    address_group, announcing, global, routing, rules, sync_group, tracking, virtual_ipaddress,
+    virtual_server, vrrp_instance, vrrp_other, watched,
 };
 
 /// The top level.
@@ -57,10 +59,7 @@ const BLOCKS: &[Keyword<RawConfig>] = &[
         "A script whose success counts for the priority.",
         |config: &mut RawConfig, item, ctx| {
             let mut script = RawScript {
-                name: item
-                    .words
-                    .get(1)
-                    .map_or_else(String::new, |word| word.text.clone()),
+                name: name(item),
                 head: item.head(),
                 ..RawScript::default()
             };
@@ -74,15 +73,73 @@ const BLOCKS: &[Keyword<RawConfig>] = &[
         "Instances that change state together.",
         |config: &mut RawConfig, item, ctx| {
             let mut group = RawGroup {
-                name: item
-                    .words
-                    .get(1)
-                    .map_or_else(String::new, |word| word.text.clone()),
+                name: name(item),
                 head: item.head(),
                 ..RawGroup::default()
             };
             ctx.walk(&sync_group::SYNC_GROUP, item, &mut group);
             config.groups.push(group);
+        },
+    )
+    .params(1, 1),
+    block(
+        "static_ipaddress",
+        "Addresses that are added at start and kept.",
+        |config: &mut RawConfig, item, ctx| {
+            virtual_ipaddress::read(&mut config.static_addresses, item, ctx);
+        },
+    ),
+    block(
+        "static_routes",
+        "Routes that are added at start and kept.",
+        |config: &mut RawConfig, item, ctx| {
+            routing::routes(&mut config.static_routes, item, ctx);
+        },
+    ),
+    block(
+        "static_rules",
+        "Routing rules that are added at start and kept.",
+        |config: &mut RawConfig, item, ctx| rules::read(&mut config.static_rules, item, ctx),
+    ),
+    block(
+        "track_file",
+        "A file whose number counts for the priority.",
+        |config: &mut RawConfig, item, ctx| {
+            let mut file = RawTrackFile {
+                name: name(item),
+                head: item.head(),
+                ..RawTrackFile::default()
+            };
+            ctx.walk(&watched::TRACK_FILE, item, &mut file);
+            config.files.push(file);
+        },
+    )
+    .params(1, 1),
+    block(
+        "vrrp_track_file",
+        "Old name of `track_file`.",
+        |config: &mut RawConfig, item, ctx| {
+            let mut file = RawTrackFile {
+                name: name(item),
+                head: item.head(),
+                ..RawTrackFile::default()
+            };
+            ctx.walk(&watched::VRRP_TRACK_FILE, item, &mut file);
+            config.files.push(file);
+        },
+    )
+    .params(1, 1),
+    block(
+        "vrrp_track_process",
+        "Processes whose number counts for the priority.",
+        |config: &mut RawConfig, item, ctx| {
+            let mut process = RawTrackProcess {
+                name: name(item),
+                head: item.head(),
+                ..RawTrackProcess::default()
+            };
+            ctx.walk(&watched::TRACK_PROCESS, item, &mut process);
+            config.processes.push(process);
         },
     )
     .params(1, 1),
@@ -98,41 +155,12 @@ const BLOCKS: &[Keyword<RawConfig>] = &[
 ];
 
 const OTHERS: &[Keyword<RawConfig>] = &[
-    off_block(
-        "static_ipaddress",
-        "Addresses that keepalived adds and keeps.",
-        STATIC,
-    ),
-    off_block(
-        "static_routes",
-        "Routes that keepalived adds and keeps.",
-        STATIC,
-    ),
-    off_block(
-        "static_rules",
-        "Routing rules that keepalived adds and keeps.",
-        STATIC,
-    ),
     off(
         "track_group",
         "Instances told of a lost static address or route.",
         TRACKING,
     )
     .within(|_, item, ctx| ctx.walk(&vrrp_other::TRACK_GROUP, item, &mut ())),
-    off(
-        "vrrp_track_process",
-        "Processes whose number counts for the priority.",
-        TRACKING,
-    )
-    .within(|_, item, ctx| ctx.walk(&vrrp_other::TRACK_PROCESS, item, &mut ())),
-    off(
-        "track_file",
-        "A file whose number counts for the priority.",
-        TRACKING,
-    )
-    .within(|_, item, ctx| ctx.walk(&vrrp_other::TRACK_FILE, item, &mut ())),
-    off("vrrp_track_file", "Old name of `track_file`.", TRACKING)
-        .within(|_, item, ctx| ctx.walk(&vrrp_other::VRRP_TRACK_FILE, item, &mut ())),
     off(
         "bfd_instance",
         "A BFD session whose state can be tracked.",
@@ -199,6 +227,12 @@ fn enter_instance(config: &mut RawConfig, item: &Item, ctx: &mut Context) {
     };
     ctx.walk(&vrrp_instance::INSTANCE, item, &mut instance);
     config.instances.push(instance);
+}
+
+/// The name behind a block's keyword.
+fn name(item: &Item) -> String {
+    let word = item.words.get(1);
+    word.map_or_else(String::new, |word| word.text.clone())
 }
 
 /// The words of a block that is a list, however they are spread over lines.

@@ -105,7 +105,15 @@ fn count(line: &mut Line<'_>) -> Option<Spanned<u32>> {
 }
 
 fn weight(line: &mut Line<'_>) -> Option<Spanned<RawWeight>> {
-    let value = line.signed(1, WEIGHTS)?;
+    weight_within(line, WEIGHTS)
+}
+
+/// `N [reverse]`.
+pub(super) fn weight_within(
+    line: &mut Line<'_>,
+    range: RangeInclusive<i32>,
+) -> Option<Spanned<RawWeight>> {
+    let value = line.signed(1, range)?;
     let reverse = match line.word(2) {
         None => None,
         Some(word) => {

@@ -17,7 +17,7 @@ use super::super::walk::Context;
 const LONGEST_LABEL: usize = 15;
 
 /// The kernel's names (rtnetlink(7)).
-const SCOPES: [(&str, u8); 5] = [
+pub(super) const SCOPES: [(&str, u8); 5] = [
     ("global", 0),
     ("site", 200),
     ("link", 253),
@@ -25,7 +25,8 @@ const SCOPES: [(&str, u8); 5] = [
     ("nowhere", 255),
 ];
 
-const WITH_VALUE: [&str; 7] = [
+const WITH_VALUE: [&str; 8] = [
+    "track_group",
     "dev",
     "label",
     "brd",
@@ -170,6 +171,7 @@ fn set(vip: &mut VirtualAddress, name: &str, value: &Word, ctx: &mut Context) ->
             return false;
         }
         "label" => vip.label = Some(value.text.clone()),
+        "track_group" => ctx.report(super::routing::not_tracked(value)),
         "scope" => vip.scope = scope(value, ctx),
         "preferred_lft" => vip.deprecated = value.text == "0",
         "peer" => match super::address::read(value, "peer") {

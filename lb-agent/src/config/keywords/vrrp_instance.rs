@@ -8,10 +8,10 @@ use super::super::diag::{Code, Diagnostic};
 use super::super::keyword::{Keyword, Status, Table, block, flag, line, off, off_block, off_flag};
 use super::super::model::{InitialState, VrrpVersion};
 use super::super::raw::{AuthType, RawInstance};
-use super::features::{
-    ADVERT, CONNECTION_SYNC, HMAC, LOGGING, MAIL, NOTIFY, ROUTES, STRICT, TRACKING, VMAC,
+use super::features::{ADVERT, CONNECTION_SYNC, HMAC, LOGGING, NOTIFY, STRICT, TRACKING, VMAC};
+use super::{
+    address, announcing, notify, routing, rules, tracking, virtual_ipaddress, vmac, vrrp_other,
 };
-use super::{address, announcing, notify, tracking, virtual_ipaddress, vrrp_other};
 
 /// `vrrp_instance`.
 pub(crate) static INSTANCE: Table<RawInstance> = Table {
@@ -246,21 +246,29 @@ const ADDRESSES: &[Keyword<RawInstance>] = &[
             virtual_ipaddress::read(&mut raw.excluded, item, ctx);
         },
     ),
-    off_block("virtual_routes", "Routes that the master holds.", ROUTES),
-    off_block(
+    block(
+        "virtual_routes",
+        "Routes that the master holds.",
+        |raw: &mut RawInstance, item, ctx| routing::routes(&mut raw.routes, item, ctx),
+    ),
+    block(
         "virtual_rules",
         "Routing rules that the master holds.",
-        ROUTES,
+        |raw: &mut RawInstance, item, ctx| rules::read(&mut raw.rules, item, ctx),
     ),
+    flag(
+        "promote_secondaries",
+        "Keep secondary addresses when a primary one goes.",
+        |raw: &mut RawInstance, line| {
+            let value = Spanned::new(true, line.span());
+            line.set(&mut raw.promote_secondaries, Some(value));
+        },
+    )
+    .default("off"),
     off_flag(
         "no_virtual_ipaddress",
         "The instance holds no address on purpose.",
         Status::NoEffect("an instance without addresses is accepted"),
-    ),
-    off_flag(
-        "promote_secondaries",
-        "Keep secondary addresses when a primary one goes.",
-        Status::NoEffect("virtual addresses are removed one by one"),
     ),
     flag(
         "accept",
@@ -289,18 +297,22 @@ const EFFECTS: &[Keyword<RawInstance>] = &[
     block(
         "track_script",
         "Scripts that count for the priority.",
-        |raw, item, ctx| tracking::read(&mut raw.track_scripts, item, ctx),
+        |raw, item, ctx| tracking::read(&mut raw.tracks.scripts, item, ctx),
+    ),
+    block(
+        "track_file",
+        "Files that count for the priority.",
+        |raw, item, ctx| tracking::read(&mut raw.tracks.files, item, ctx),
+    ),
+    block(
+        "track_process",
+        "Processes that count for the priority.",
+        |raw, item, ctx| tracking::read(&mut raw.tracks.processes, item, ctx),
     ),
     block(
         "track_interface",
         "Interfaces that count for the priority.",
-        |raw, item, ctx| tracking::read(&mut raw.track_interfaces, item, ctx),
-    ),
-    off_block("track_file", "Files that count for the priority.", TRACKING),
-    off_block(
-        "track_process",
-        "Processes that count for the priority.",
-        TRACKING,
+        |raw, item, ctx| tracking::read(&mut raw.tracks.interfaces, item, ctx),
     ),
     off_block(
         "track_bfd",
@@ -338,7 +350,6 @@ const EFFECTS: &[Keyword<RawInstance>] = &[
         "Program to run when a master hears a lower priority.",
         NOTIFY,
     ),
-    off_flag("smtp_alert", "Send mail on changes.", MAIL),
     off(
         "lvs_sync_daemon_interface",
         "Interface for connection synchronisation.",
@@ -350,6 +361,21 @@ const EFFECTS: &[Keyword<RawInstance>] = &[
 /// How adverts and ARP look on the wire.
 const WIRE: &[Keyword<RawInstance>] = &[
     flag(
+        "use_vmac",
+        "Hold the addresses on an interface with the virtual router's MAC address; its name and another MAC address may follow.",
+        vmac::use_vmac,
+    )
+    .params(0, 2),
+    flag(
+        "vmac_xmit_base",
+        "Adverts leave from, and are heard on, the interface beneath it.",
+        |raw: &mut RawInstance, line| {
+            let value = Spanned::new(true, line.span());
+            line.set(&mut raw.vmac_xmit_base, Some(value));
+        },
+    )
+    .default("off"),
+    flag(
         "v3_checksum_as_v2",
         "Version 3 checksum over IPv4 without pseudo header.",
         |raw: &mut RawInstance, line| {
@@ -358,18 +384,12 @@ const WIRE: &[Keyword<RawInstance>] = &[
         },
     )
     .default("v3_checksum_as_v2 of global_defs"),
-    off_flag("use_vmac", "Use the virtual router's MAC address.", VMAC),
     off_flag(
         "use_vmac_addr",
         "Use virtual MAC interfaces for addresses elsewhere.",
         VMAC,
     ),
     off_flag("use_ipvlan", "Use an ipvlan interface.", VMAC),
-    off_flag(
-        "vmac_xmit_base",
-        "Send adverts from the base interface.",
-        VMAC,
-    ),
     off_flag(
         "vmac_garp_intvl",
         "Interval of gratuitous ARP on the base interface.",

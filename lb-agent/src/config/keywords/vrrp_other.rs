@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Blocks around the instances that xlvs does not act on yet: their words are known and checked.
 
-use super::super::keyword::{Keyword, Status, Table, off, off_block, off_flag};
+use super::super::keyword::{Status, Table, off, off_block, off_flag};
 use super::features::{HMAC, TRACKING};
 
 /// `auth_hmac`.
@@ -20,40 +20,6 @@ pub(super) static AUTH_HMAC: Table<()> = Table {
 pub(super) static TRACK_GROUP: Table<()> = Table {
     path: "track_group",
     groups: &[&[off_block("group", "Instances of the group.", TRACKING)]],
-};
-
-/// `vrrp_track_process`.
-pub(super) static TRACK_PROCESS: Table<()> = Table {
-    path: "vrrp_track_process",
-    groups: &[&[
-        off("process", "Name of the process.", TRACKING),
-        off_flag("param_match", "How its arguments are compared.", TRACKING),
-        off("weight", "Added to the priority.", TRACKING),
-        off("quorum", "How many must run.", TRACKING),
-        off("quorum_max", "How many may run.", TRACKING),
-        off("delay", "Seconds before a change counts.", TRACKING),
-        off("terminate_delay", "Seconds before an end counts.", TRACKING),
-        off("fork_delay", "Seconds before a start counts.", TRACKING),
-        off_flag("full_command", "Compare the whole command line.", TRACKING),
-    ]],
-};
-
-const FILE_ROWS: &[Keyword<()>] = &[
-    off("file", "Path of the file.", TRACKING),
-    off("weight", "Factor of its number.", TRACKING).default("1"),
-    off_flag("init_file", "Create it with this number.", TRACKING),
-];
-
-/// `track_file`.
-pub(super) static TRACK_FILE: Table<()> = Table {
-    path: "track_file",
-    groups: &[FILE_ROWS],
-};
-
-/// `vrrp_track_file`.
-pub(super) static VRRP_TRACK_FILE: Table<()> = Table {
-    path: "vrrp_track_file",
-    groups: &[FILE_ROWS],
 };
 
 /// `bfd_instance`.
@@ -104,12 +70,4 @@ pub(super) static SSL: Table<()> = Table {
 };
 
 /// Views of all of these for the registry.
-pub(super) static TABLES: [&Table<()>; 7] = [
-    &AUTH_HMAC,
-    &TRACK_GROUP,
-    &TRACK_PROCESS,
-    &TRACK_FILE,
-    &VRRP_TRACK_FILE,
-    &BFD,
-    &SSL,
-];
+pub(super) static TABLES: [&Table<()>; 4] = [&AUTH_HMAC, &TRACK_GROUP, &BFD, &SSL];

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// `authentication`, version 2 only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -44,6 +44,17 @@ impl std::fmt::Display for Family {
     }
 }
 
+/// `use_vmac`: an interface with the virtual router's link address, on top of the instance's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Vmac {
+    /// Its name.
+    pub name: String,
+    /// Its link address; RFC 9568 §7.3 by default.
+    pub mac: [u8; 6],
+    /// `vmac_xmit_base`: adverts leave from, and are heard on, the interface beneath it.
+    pub xmit_base: bool,
+}
+
 /// A line of `unicast_peer`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnicastPeer {
@@ -64,7 +75,7 @@ impl UnicastPeer {
 }
 
 /// How the checksum of a version 3 advert over IPv4 is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Checksum {
     /// Over the pseudo-header, too.
     #[default]
@@ -77,7 +88,7 @@ pub enum Checksum {
 
 /// When an instance announces its addresses (gratuitous ARP, unsolicited neighbour
 /// advertisements), and how many packets an address gets each time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announcing {
     /// `garp_master_delay`: when the second round after a takeover comes; zero for none.
     pub delay: Duration,
@@ -123,7 +134,7 @@ pub struct Spacing {
 }
 
 /// How adverts are exchanged with other routers, beyond what the protocol demands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchange {
     /// `down_timer_adverts`: adverts that must be missing before a BACKUP claims.
     pub down_adverts: u8,
@@ -205,4 +216,78 @@ impl VirtualAddress {
             deprecated: v6,
         }
     }
+}
+
+/// `track_file NAME { … }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrackFile {
+    /// Its name.
+    pub name: String,
+    /// `file`: its path.
+    pub path: String,
+    /// `init_file`: what is written to it at start.
+    pub init: Option<InitFile>,
+}
+
+/// `init_file [VALUE] [overwrite]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct InitFile {
+    /// The number.
+    pub value: i64,
+    /// Also to a file that is there.
+    pub overwrite: bool,
+}
+
+/// `vrrp_track_process NAME { … }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrackProcess {
+    /// Its name.
+    pub name: String,
+    /// `process`: command and parameters; never empty.
+    pub argv: Vec<String>,
+    /// `param_match`.
+    pub params: Option<ParamMatch>,
+    /// `full_command`: the whole command line is compared.
+    pub full_command: bool,
+    /// `quorum`: least number of processes, 1 by default.
+    pub quorum: u32,
+    /// `quorum_max`: greatest number of processes.
+    pub quorum_max: Option<u32>,
+    /// `fork_delay`: how long a gained quorum must last to count.
+    pub fork_delay: Duration,
+    /// `terminate_delay`: how long a lost quorum must last to count.
+    pub terminate_delay: Duration,
+}
+
+/// How the parameters of a process are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParamMatch {
+    /// There are none.
+    None,
+    /// The first ones are equal.
+    Partial,
+    /// All are equal, but the last one may go on.
+    Initial,
+}
+
+/// Where mail goes, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mail {
+    /// `router_id`, which subjects begin with; the host name when absent.
+    pub router: Option<String>,
+    /// `notification_email`; never empty.
+    pub to: Vec<String>,
+    /// `notification_email_from`; keepalived@ the host name when absent.
+    pub from: Option<String>,
+    /// Host of `smtp_server`.
+    pub server: String,
+    /// Its port.
+    pub port: u16,
+    /// `smtp_helo_name`; the host name when absent.
+    pub helo: Option<String>,
+    /// `smtp_connect_timeout`.
+    pub timeout: Duration,
+    /// `no_email_faults`.
+    pub no_faults: bool,
 }

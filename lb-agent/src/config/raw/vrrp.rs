@@ -4,6 +4,9 @@
 use std::time::Duration;
 
 use super::super::args::Spanned;
+use super::super::model::{InitFile, ParamMatch};
+use super::super::source::Span;
+use super::RawWeight;
 
 /// `garp_…` of an instance, or `vrrp_garp_…` of `global_defs`.
 #[derive(Debug, Default)]
@@ -34,4 +37,50 @@ pub(crate) struct RawSpacing {
     pub(crate) garp: Option<Spanned<Duration>>,
     pub(crate) gna: Option<Spanned<Duration>>,
     pub(crate) interfaces: Vec<Spanned<String>>,
+}
+
+/// `use_vmac`.
+#[derive(Debug, Default)]
+pub(crate) struct RawVmac {
+    pub(crate) name: Option<String>,
+    pub(crate) mac: Option<[u8; 6]>,
+}
+
+/// `track_file`.
+#[derive(Debug, Default)]
+pub(crate) struct RawTrackFile {
+    pub(crate) name: String,
+    pub(crate) head: Span,
+    pub(crate) path: Option<Spanned<String>>,
+    pub(crate) weight: Option<Spanned<RawWeight>>,
+    pub(crate) init: Option<Spanned<InitFile>>,
+}
+
+/// `vrrp_track_process`.
+#[derive(Debug, Default)]
+pub(crate) struct RawTrackProcess {
+    pub(crate) name: String,
+    pub(crate) head: Span,
+    pub(crate) argv: Option<Spanned<Vec<String>>>,
+    pub(crate) params: Option<Spanned<ParamMatch>>,
+    pub(crate) full_command: Option<Spanned<bool>>,
+    pub(crate) weight: Option<Spanned<RawWeight>>,
+    pub(crate) quorum: Option<Spanned<u32>>,
+    pub(crate) quorum_max: Option<Spanned<u32>>,
+    pub(crate) fork_delay: Option<Spanned<Duration>>,
+    pub(crate) terminate_delay: Option<Spanned<Duration>>,
+}
+
+/// Mail, in `global_defs`.
+#[derive(Debug, Default)]
+pub(crate) struct RawMail {
+    pub(crate) to: Vec<Spanned<String>>,
+    pub(crate) from: Option<Spanned<String>>,
+    /// Host and port.
+    pub(crate) server: Option<Spanned<(String, u16)>>,
+    pub(crate) helo: Option<Spanned<String>>,
+    pub(crate) timeout: Option<Spanned<Duration>>,
+    pub(crate) alert: Option<Spanned<bool>>,
+    pub(crate) alert_vrrp: Option<Spanned<bool>>,
+    pub(crate) no_faults: Option<Spanned<bool>>,
 }

@@ -6,7 +6,7 @@
 
 use super::super::args::Spanned;
 use super::super::diag::{Code, Diagnostic, quoted};
-use super::super::model::{SyncGroup, Tracked, VrrpInstance};
+use super::super::model::{SyncGroup, VrrpInstance};
 use super::super::raw::{RawConfig, RawGroup};
 use super::super::suggest;
 use super::track;
@@ -104,12 +104,7 @@ fn share_tracks(
     instances: &mut [VrrpInstance],
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    let shared = track::tracks(
-        &group.track_interfaces,
-        &group.track_scripts,
-        raw,
-        diagnostics,
-    );
+    let shared = track::tracks(&group.tracks, raw, diagnostics);
     let keep_weights = group.tracking_weight.is_some_and(|said| said.value);
     for instance in instances
         .iter_mut()
@@ -117,7 +112,6 @@ fn share_tracks(
     {
         for track in &mut instance.tracks {
             if track.weight != 0 && !keep_weights {
-                let (Tracked::Interface(what) | Tracked::Script(what)) = &track.what;
                 diagnostics.push(
                     Diagnostic::warning(
                         Code::Conflict,
@@ -126,7 +120,7 @@ fn share_tracks(
                             "{} is in this group: weight {} of {} becomes 0, so a failure is a fault",
                             quoted(&instance.name),
                             track.weight,
-                            quoted(what)
+                            quoted(track.what.name())
                         ),
                     )
                     .hint("track it in the group, or give the group `sync_group_tracking_weight`"),
@@ -146,6 +140,7 @@ fn share_tracks(
 mod tests {
     use super::super::super::{Loaded, parse};
     use super::*;
+    use crate::config::model::Tracked;
 
     fn file(group: &str, member: &str) -> Loaded {
         let instance = |name: &str, vrid: u8, more: &str| {

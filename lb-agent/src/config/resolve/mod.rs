@@ -8,6 +8,7 @@
 mod group;
 mod identity;
 mod real_server;
+mod routing;
 mod service;
 mod track;
 mod vrrp;
@@ -44,17 +45,25 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
     let seconds = |said: Option<Spanned<Duration>>| said.map_or(Duration::ZERO, |said| said.value);
     global.startup_delay = seconds(raw.global.startup_delay);
     global.delay_after_boot = seconds(raw.global.delay_after_boot);
+    global.mail = track::mail(&raw.global);
     global.spacings = vrrp::exchange::spacings(raw, diagnostics);
     let vrrp_scripts = track::scripts(raw, diagnostics);
+    let track_files = track::files(raw, diagnostics);
+    let track_processes = track::processes(raw, diagnostics);
     let mut vrrp_instances = vrrp::instances(raw, &global, diagnostics);
+    let statics = routing::routing(raw, &mut vrrp_instances, diagnostics);
     let sync_groups = group::groups(raw, &mut vrrp_instances, diagnostics);
     let virtual_servers = service::virtual_servers(raw, diagnostics);
+    vrrp::vmac::services(raw, &vrrp_instances, &virtual_servers, diagnostics);
     Config {
         global,
         vrrp_scripts,
+        track_files,
+        track_processes,
         vrrp_instances,
         sync_groups,
         virtual_servers,
+        statics,
     }
 }
 

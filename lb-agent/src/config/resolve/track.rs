@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use super::super::args::Spanned;
 use super::super::diag::{Code, Diagnostic, quoted};
-use super::super::model::{Notify, Program, Track, Tracked, VrrpInstance, VrrpScript};
-use super::super::raw::{
-    RawConfig, RawGlobal, RawInstance, RawNotify, RawScript, RawTrack, RawWeight,
+use super::super::model::{
+    Mail, Notify, Program, Track, TrackFile, TrackProcess, Tracked, VrrpInstance, VrrpScript,
 };
+use super::super::raw::{
+    RawConfig, RawGlobal, RawInstance, RawNotify, RawTrack, RawTracks, RawWeight,
+};
+use super::super::source::Span;
 use super::super::suggest;
 use super::vrrp::OWNER;
 
@@ -76,7 +79,32 @@ pub(super) fn notify(raw: &RawNotify, global: &RawGlobal) -> Notify {
             .priority_changes
             .or(global.priority_changes)
             .is_some_and(|said| said.value),
+        mail: raw
+            .mail
+            .or(global.mail.alert_vrrp)
+            .or(global.mail.alert)
+            .is_some_and(|said| said.value),
     }
+}
+
+/// Where mail goes, if it goes to anybody.
+pub(super) fn mail(global: &RawGlobal) -> Option<Mail> {
+    const TIMEOUT: Duration = Duration::from_secs(30);
+    let said = &global.mail;
+    let text = |said: &Option<Spanned<String>>| said.as_ref().map(|said| said.value.clone());
+    let server = said.server.as_ref().map(|server| server.value.clone());
+    let (server, port) = server.unwrap_or_else(|| ("127.0.0.1".to_owned(), 25));
+    let to: Vec<String> = said.to.iter().map(|to| to.value.clone()).collect();
+    (!to.is_empty()).then(|| Mail {
+        router: text(&global.router_id),
+        to,
+        from: text(&said.from),
+        server,
+        port,
+        helo: text(&said.helo),
+        timeout: said.timeout.map_or(TIMEOUT, |timeout| timeout.value),
+        no_faults: said.no_faults.is_some(),
+    })
 }
 
 /// A program, run as `script_user` if its line names no user.
@@ -90,28 +118,68 @@ pub(super) fn with_default_user(program: Program, global: &RawGlobal) -> Program
 
 /// What an instance, or a group, tracks.
 pub(super) fn tracks(
-    interfaces: &[RawTrack],
-    scripts: &[RawTrack],
+    lines: &RawTracks,
     raw: &RawConfig,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<(Track, Spanned<RawWeight>)> {
+    let mut found = Vec::new();
+    let none = |what: fn(String) -> Tracked, line: &RawTrack| what(line.name.value.clone());
+    for line in &lines.interfaces {
+        found.push((line, none(Tracked::Interface, line), None));
+    }
+    for line in &lines.scripts {
+        let script = raw.scripts.iter().find(|s| s.name == line.name.value);
+        let names = raw.scripts.iter().map(|script| script.name.as_str());
+        match script {
+            None => diagnostics.push(unknown(&line.name, "vrrp_script", names)),
+            Some(script) if script.argv.is_none() => {}
+            Some(script) => found.push((line, none(Tracked::Script, line), script.weight)),
+        }
+    }
+    for line in &lines.files {
+        let file = raw.files.iter().find(|file| file.name == line.name.value);
+        let names = raw.files.iter().map(|file| file.name.as_str());
+        match file {
+            None => diagnostics.push(unknown(&line.name, "track_file", names)),
+            Some(file) if file.path.is_none() => {}
+            Some(file) => {
+                let weight = file.weight.or_else(|| Some(one(file.head)));
+                found.push((line, none(Tracked::File, line), weight));
+            }
+        }
+    }
+    for line in &lines.processes {
+        let process = raw.processes.iter().find(|p| p.name == line.name.value);
+        let names = raw.processes.iter().map(|process| process.name.as_str());
+        match process {
+            None => diagnostics.push(unknown(&line.name, "vrrp_track_process", names)),
+            Some(process) if process.argv.is_none() => {}
+            Some(process) => {
+                let weight = process.weight.or_else(|| Some(one(process.head)));
+                found.push((line, none(Tracked::Process, line), weight));
+            }
+        }
+    }
+    weigh(found, diagnostics)
+}
+
+/// KEEPALIVED: the weight of a file or process that says none.
+fn one(span: Span) -> Spanned<RawWeight> {
+    let weight = RawWeight {
+        value: 1,
+        reverse: None,
+    };
+    Spanned::new(weight, span)
+}
+
+/// Gives each its weight; of two lines with one name the first counts.
+fn weigh(
+    lines: Vec<(&RawTrack, Tracked, Option<Spanned<RawWeight>>)>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<(Track, Spanned<RawWeight>)> {
     let mut resolved = Vec::new();
     let mut seen = BTreeSet::new();
-    let interfaces = interfaces.iter().map(|track| (track, None));
-    let scripts = scripts.iter().filter_map(|track| {
-        let script = raw.scripts.iter().find(|s| s.name == track.name.value);
-        if script.is_none() {
-            diagnostics.push(unknown_script(&track.name, &raw.scripts));
-        }
-        Some((track, Some(script.filter(|script| script.argv.is_some())?)))
-    });
-    let lines: Vec<_> = interfaces.chain(scripts).collect();
-    for (track, script) in lines {
-        let name = track.name.value.clone();
-        let what = match script {
-            Some(_) => Tracked::Script(name),
-            None => Tracked::Interface(name),
-        };
+    for (track, what, inherited) in lines {
         if !seen.insert(what.clone()) {
             diagnostics.push(Diagnostic::warning(
                 Code::Duplicate,
@@ -123,7 +191,6 @@ pub(super) fn tracks(
             ));
             continue;
         }
-        let inherited = script.and_then(|script| script.weight);
         let (weight, reverse) = weight(track.weight, inherited);
         let place = Spanned::new(
             RawWeight {
@@ -144,6 +211,95 @@ pub(super) fn tracks(
     resolved
 }
 
+/// All files. One without `file` is left out.
+pub(super) fn files(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Vec<TrackFile> {
+    let mut resolved: Vec<TrackFile> = Vec::new();
+    for file in &raw.files {
+        let known = resolved.iter().any(|known| known.name == file.name);
+        let path = usable(
+            "track_file",
+            &file.name,
+            file.head,
+            known,
+            file.path.as_ref(),
+            "file",
+            diagnostics,
+        );
+        if let Some(path) = path {
+            resolved.push(TrackFile {
+                name: file.name.clone(),
+                path: path.clone(),
+                init: file.init.map(|init| init.value),
+            });
+        }
+    }
+    resolved
+}
+
+/// All processes. One without `process` is left out.
+pub(super) fn processes(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Vec<TrackProcess> {
+    let mut resolved: Vec<TrackProcess> = Vec::new();
+    for process in &raw.processes {
+        let (name, known) = (
+            &process.name,
+            resolved.iter().any(|known| known.name == process.name),
+        );
+        let argv = process.argv.as_ref();
+        let block = "vrrp_track_process";
+        let argv = usable(
+            block,
+            name,
+            process.head,
+            known,
+            argv,
+            "process",
+            diagnostics,
+        );
+        if let Some(argv) = argv {
+            let delay = |said: Option<Spanned<Duration>>| said.map_or(Duration::ZERO, |d| d.value);
+            resolved.push(TrackProcess {
+                name: name.clone(),
+                argv: argv.clone(),
+                params: process.params.map(|said| said.value),
+                full_command: process.full_command.is_some_and(|said| said.value),
+                quorum: process.quorum.map_or(1, |said| said.value),
+                quorum_max: process.quorum_max.map(|said| said.value),
+                fork_delay: delay(process.fork_delay),
+                terminate_delay: delay(process.terminate_delay),
+            });
+        }
+    }
+    resolved
+}
+
+/// What a block must say, unless another one has its name.
+fn usable<'a, T>(
+    block: &str,
+    name: &str,
+    head: Span,
+    known: bool,
+    said: Option<&'a Spanned<T>>,
+    setting: &str,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<&'a T> {
+    let name = quoted(name);
+    let diagnostic = match said {
+        _ if known => Diagnostic::warning(
+            Code::Duplicate,
+            head,
+            format!("`{block}` {name} is defined twice; the first one counts"),
+        ),
+        None => Diagnostic::warning(
+            Code::MissingSetting,
+            head,
+            format!("`{block}` {name} has no `{setting}`; it is not tracked"),
+        ),
+        Some(said) => return Some(&said.value),
+    };
+    diagnostics.push(diagnostic);
+    None
+}
+
 /// The line's own weight, else the script's. KEEPALIVED: a line that gives a weight keeps the
 /// script's direction unless it names one.
 fn weight(own: Option<Spanned<RawWeight>>, script: Option<Spanned<RawWeight>>) -> (i32, bool) {
@@ -152,19 +308,20 @@ fn weight(own: Option<Spanned<RawWeight>>, script: Option<Spanned<RawWeight>>) -
     (value, said(own).or(said(script)).unwrap_or(false))
 }
 
-fn unknown_script(name: &Spanned<String>, scripts: &[RawScript]) -> Diagnostic {
+fn unknown<'a>(
+    name: &Spanned<String>,
+    block: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Diagnostic {
     let diagnostic = Diagnostic::warning(
         Code::UnknownName,
         name.span,
         format!(
-            "no `vrrp_script` has the name {}; it is not tracked",
+            "no `{block}` has the name {}; it is not tracked",
             quoted(&name.value)
         ),
     );
-    match suggest::nearest(
-        &name.value,
-        scripts.iter().map(|script| script.name.as_str()),
-    ) {
+    match suggest::nearest(&name.value, names) {
         Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
         None => diagnostic,
     }
@@ -188,10 +345,11 @@ pub(super) fn check_weights(
             && other.interface.as_ref().map(|v| &v.value) == Some(&model.interface);
         other.priority.filter(|_| same)
     });
-    for (track, place) in places.iter().filter(|(track, _)| track.weight != 0) {
+    // A file's number makes any weight large enough.
+    let fixed = |track: &Track| track.weight != 0 && !matches!(track.what, Tracked::File(_));
+    for (track, place) in places.iter().filter(|(track, _)| fixed(track)) {
         let size = track.weight.unsigned_abs();
-        let (Tracked::Script(name) | Tracked::Interface(name)) = &track.what;
-        let name = quoted(name);
+        let name = quoted(track.what.name());
         match partner {
             Some(partner) if u32::from(partner.value.abs_diff(model.priority)) >= size => {
                 diagnostics.push(

@@ -4,6 +4,8 @@
 mod auth;
 pub(super) mod exchange;
 mod family;
+mod strict;
+pub(super) mod vmac;
 
 use std::time::Duration;
 
@@ -48,12 +50,8 @@ pub(super) fn instances(
             diagnostics,
         };
         if let Some(mut model) = one.resolve(global) {
-            let tracks = track::tracks(
-                &instance.track_interfaces,
-                &instance.track_scripts,
-                raw,
-                diagnostics,
-            );
+            vmac::choose_name(&mut model, &resolved, instance, &raw.global, diagnostics);
+            let tracks = track::tracks(&instance.tracks, raw, diagnostics);
             model.tracks = tracks.iter().map(|(track, _)| track.clone()).collect();
             track::check_weights(&model, &tracks, &raw.instances, diagnostics);
             check_vrid(&model, instance, earlier, diagnostics);
@@ -142,6 +140,7 @@ impl Resolver<'_> {
         let preempt_delay = self.preempt_delay(state, priority);
         let advert_interval = self.advert_interval(version);
         let auth = self.auth(version, ends.family);
+        let (state, preempt_delay) = self.strictly(&ends, priority, state, preempt, preempt_delay);
         let announcing = self.announcing();
         let exchange = self.exchange();
         self.accept();
@@ -180,6 +179,10 @@ impl Resolver<'_> {
             unicast_peers: ends.peers,
             vips: ends.vips,
             excluded: raw.excluded.iter().map(|vip| vip.value.clone()).collect(),
+            routes: Vec::new(),
+            rules: Vec::new(),
+            vmac: self.vmac(ends.family),
+            promote_secondaries: raw.promote_secondaries.is_some(),
             announcing,
             exchange,
             track_primary: raw.track_primary.is_none(),

@@ -78,11 +78,10 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// A `vrrp_script` has a result, or can have none.
-    pub async fn script_changed(&mut self, name: &str, condition: Condition) {
-        self.scripts.insert(name.to_owned(), condition);
-        self.observe(&Tracked::Script(name.to_owned()), condition)
-            .await;
+    /// A script, file or process has another condition.
+    pub async fn track_changed(&mut self, what: Tracked, condition: Condition) {
+        self.observe(&what, condition).await;
+        self.conditions.insert(what, condition);
         self.plan_rescan();
     }
 
@@ -120,7 +119,9 @@ impl<H: Host> Driver<H> {
     /// An interface that is not there is down; a script without result is unknown.
     pub(super) fn condition_of(&self, what: &Tracked) -> Condition {
         match what {
-            Tracked::Script(name) => self.scripts.get(name).copied().unwrap_or_default(),
+            Tracked::Script(_) | Tracked::File(_) | Tracked::Process(_) => {
+                self.conditions.get(what).copied().unwrap_or_default()
+            }
             Tracked::Interface(wanted) => {
                 let mut named = self.interfaces.values().filter(|(name, _)| name == wanted);
                 if named.any(|(_, up)| *up) {
@@ -141,14 +142,12 @@ impl<H: Host> Driver<H> {
             if slot.observe(what, condition) {
                 let verdict = slot.verdict();
                 let name = &slot.config.name;
-                let (kind, of) = match what {
-                    Tracked::Interface(of) => ("interface", of),
-                    Tracked::Script(of) => ("script", of),
-                };
+                let (kind, of) = (what.kind(), what.name());
                 match condition {
                     Condition::Up => info!("{name}: tracked {kind} {of} is up"),
                     Condition::Down => warn!("{name}: tracked {kind} {of} is down"),
                     Condition::Disabled => warn!("{name}: {kind} {of} is not tracked"),
+                    Condition::Value(n) => info!("{name}: tracked {kind} {of} says {n}"),
                     Condition::Unknown => info!("{name}: tracked {kind} {of} has no result yet"),
                 }
                 self.step(at, Input::Tracks(verdict)).await;

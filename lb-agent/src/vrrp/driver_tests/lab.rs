@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The laboratory of the driver's tests: namespaces on a veth pair, agents in threads, keepalived.
 
+use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, socket};
 use tokio::sync::{mpsc, watch};
 
 use super::super::*;
@@ -59,7 +61,7 @@ impl Lan {
     }
 
     pub(super) fn holds(&self, host: usize, vip: &str) -> bool {
-        let shown = ip(&["-n", &self.names[host], "addr", "show", "dev", "e0"]);
+        let shown = ip(&["-n", &self.names[host], "addr", "show"]);
         shown.contains(&format!(" {vip}/"))
     }
 }
@@ -97,8 +99,8 @@ pub(super) struct AddressHost {
 }
 
 impl AddressHost {
-    async fn ifindex(&self, instance: &VrrpInstance) -> Result<u32, String> {
-        let link = links::find(&self.netlink, &instance.interface).await;
+    async fn ifindex(&self, device: &str) -> Result<u32, String> {
+        let link = links::find(&self.netlink, device).await;
         link.map(|link| link.ifindex).map_err(|e| e.to_string())
     }
 }
@@ -110,8 +112,8 @@ impl Host for AddressHost {
         if self.broken {
             return Err("the test broke this host".to_owned());
         }
-        let ifindex = self.ifindex(instance).await?;
-        for vip in &instance.vips {
+        for vip in instance.addresses() {
+            let ifindex = self.ifindex(instance.device_of(vip)).await?;
             addrs::add(&self.netlink, ifindex, vip)
                 .await
                 .map_err(|e| e.to_string())?;
@@ -122,10 +124,10 @@ impl Host for AddressHost {
     fn detach(&mut self, _: &VrrpInstance) {}
 
     async fn release(&mut self, instance: &VrrpInstance) -> Result<(), String> {
-        let Ok(ifindex) = self.ifindex(instance).await else {
-            return Ok(());
-        };
-        for vip in &instance.vips {
+        for vip in instance.addresses() {
+            let Ok(ifindex) = self.ifindex(instance.device_of(vip)).await else {
+                continue;
+            };
             addrs::remove(&self.netlink, ifindex, vip)
                 .await
                 .map_err(|e| e.to_string())?;
@@ -280,6 +282,10 @@ pub(super) fn instance(version: VrrpVersion, priority: u8) -> VrrpInstance {
         unicast_peers: Vec::new(),
         vips: vec![VirtualAddress::plain(VIP.parse().unwrap())],
         excluded: Vec::new(),
+        routes: Vec::new(),
+        rules: Vec::new(),
+        vmac: None,
+        promote_secondaries: false,
         announcing: crate::config::model::Announcing::default(),
         exchange: crate::config::model::Exchange::default(),
         track_primary: true,
@@ -340,4 +346,33 @@ impl Drop for Keepalived {
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// The first `count` frames that host `host` hears and `wanted` wants, with their moments.
+pub(super) fn hear(
+    lan: &Lan,
+    host: usize,
+    count: usize,
+    wanted: impl Fn(&[u8]) -> bool + Send + 'static,
+) -> std::thread::JoinHandle<Vec<(Instant, Vec<u8>)>> {
+    let path = format!("/var/run/netns/{}", lan.names[host]);
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let namespace = std::fs::File::open(path).unwrap();
+        setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+        let (all, flags) = (SockProtocol::EthAll, SockFlag::SOCK_CLOEXEC);
+        let socket = socket(AddressFamily::Packet, SockType::Raw, flags, all).unwrap();
+        ready.send(()).unwrap();
+        let mut heard = Vec::new();
+        let mut frame = [0; 2048];
+        while heard.len() < count {
+            let length = recv(socket.as_raw_fd(), &mut frame, MsgFlags::empty()).unwrap();
+            if wanted(&frame[..length]) {
+                heard.push((Instant::now(), frame[..length].to_vec()));
+            }
+        }
+        heard
+    });
+    is_ready.recv().unwrap();
+    thread
 }
