@@ -135,12 +135,14 @@ impl Director {
         Ok(())
     }
 
+    /// True while something that an earlier agent left may have to be given up.
+    pub fn is_unsettled(&self) -> bool {
+        !self.inherited.is_empty() || !self.spared.is_empty()
+    }
+
     /// Gives up what an earlier agent left, once it is known that it is not needed: an instance
     /// claims what it needs when it becomes MASTER, and needs nothing when another router is.
     pub async fn settle(&mut self, config: &[VrrpInstance], statuses: &[InstanceStatus]) {
-        if self.inherited.is_empty() && self.spared.is_empty() {
-            return;
-        }
         let decided = |name: &str| {
             let status = statuses.iter().find(|status| status.name == name);
             status.is_none_or(|status| match status.state {

@@ -307,6 +307,9 @@ mod tests {
             conns: 5,
             in_packets: 50,
             in_bytes: 5000,
+            out_packets: 0,
+            out_bytes: 0,
+            rates: crate::dataplane::rates::Rates::default(),
         }
     }
 
@@ -329,6 +332,9 @@ mod tests {
             conns: 5,
             in_packets: 50,
             in_bytes: 5000,
+            out_packets: 0,
+            out_bytes: 0,
+            rates: crate::dataplane::rates::Rates::default(),
             real_servers,
             sorry_server: None,
         }

@@ -141,7 +141,7 @@ mod tests {
             });
             seen.push(estimate.rates().cps);
         }
-        assert_eq!(&seen[..4], [250, 438, 578, 684]);
+        assert_eq!(&seen[..4], [250, 437, 578, 684]);
         assert!(seen[19] >= 996 && seen[19] <= 1000, "{seen:?}");
         let bytes = estimate.rates().inbps;
         assert!((995_000..=1_000_000).contains(&bytes), "{bytes}");
