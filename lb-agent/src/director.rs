@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::LinkAddr;
 use rtnetlink::Handle;
 use thiserror::Error;
 use tracing::error;
@@ -439,7 +440,7 @@ fn carriers(addresses: &BTreeSet<IpAddr>) -> BTreeMap<String, [u8; 6]> {
             .or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())));
         if ip.is_some_and(|ip| addresses.contains(&ip)) {
             names.insert(entry.interface_name);
-        } else if let Some(mac) = address.as_link_addr().and_then(|link| link.addr()) {
+        } else if let Some(mac) = address.as_link_addr().and_then(LinkAddr::addr) {
             macs.insert(entry.interface_name, mac);
         }
     }

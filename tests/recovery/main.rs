@@ -39,7 +39,7 @@ fn a_killed_master_s_program_forwards_until_the_watchdog_s_time_has_passed() -> 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
 fn kill_restart_and_upgrade_under_load_lose_no_request() -> Outcome {
-    let requests = std::env::var("XLVS_AB_REQUESTS").map_or(Ok(40_000), |text| text.parse())?;
+    let requests = std::env::var("XLVS_AB_REQUESTS").map_or(Ok(100_000), |text| text.parse())?;
     let mut site = Site::raise("recovery-load", PAIR)?;
     let [first, _] = &mut site.directors;
     first.start(&site::configs(Speed::V3Second)[0].text())?;

@@ -22,7 +22,7 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) fn run(args: &StatusArgs) -> Result<()> {
-    let status = match client::ask(&args.control.control, Request::Status)? {
+    let status = match client::ask(&args.control.control, &Request::Status)? {
         Response::Status(status) => *status,
         Response::Error(message) => bail!("the agent says: {message}"),
         other => bail!("cannot understand the agent's answer: {other:?}"),

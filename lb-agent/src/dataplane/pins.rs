@@ -87,6 +87,12 @@ struct File<'a> {
     ops: std::borrow::Cow<'a, [Op]>,
 }
 
+/// What is read of the file first: what follows the header may be of another version.
+#[derive(Deserialize)]
+struct Head {
+    header: Header,
+}
+
 /// What another agent left, fit to go on with.
 pub(super) struct Kept {
     pub(super) header: Header,
@@ -170,11 +176,6 @@ impl Pins {
                 return None;
             }
         };
-        // The header alone first: what follows it may be of another version.
-        #[derive(Deserialize)]
-        struct Head {
-            header: Header,
-        }
         let afresh =
             "starting with fresh maps; connections that an earlier agent knew are forgotten";
         let why = match serde_json::from_slice::<Head>(&text) {

@@ -81,8 +81,8 @@ impl Estimate {
 /// IPVS: `estimation_timer`: the difference of two seconds is shifted by one bit less.
 fn step(rate: &mut u64, before: u64, now: u64, bits: u32) {
     // A server that was removed and is back counts from zero.
-    let lately = (now.saturating_sub(before) << (bits - 1)) as i64;
-    let old = *rate as i64;
+    let lately = (now.saturating_sub(before) << (bits - 1)).cast_signed();
+    let old = rate.cast_signed();
     *rate = (old + ((lately - old) >> 2)) as u64;
 }
 
