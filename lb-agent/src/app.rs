@@ -424,6 +424,9 @@ impl Agent {
 
     /// Gives up what an earlier agent left, as soon as it is known that it is not needed.
     async fn settle(&mut self) {
+        if !self.driver.host().is_unsettled() {
+            return;
+        }
         let statuses = self.driver.snapshot();
         let instances = &self.config.vrrp_instances;
         self.driver.host().settle(instances, &statuses).await;

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::LinkAddr;
 use rtnetlink::Handle;
 use thiserror::Error;
 use tracing::error;
@@ -143,12 +144,14 @@ impl Director {
         Ok(())
     }
 
+    /// True while something that an earlier agent left may have to be given up.
+    pub fn is_unsettled(&self) -> bool {
+        !self.inherited.is_empty() || !self.spared.is_empty()
+    }
+
     /// Gives up what an earlier agent left, once it is known that it is not needed: an instance
     /// claims what it needs when it becomes MASTER, and needs nothing when another router is.
     pub async fn settle(&mut self, config: &[VrrpInstance], statuses: &[InstanceStatus]) {
-        if self.inherited.is_empty() && self.spared.is_empty() {
-            return;
-        }
         let decided = |name: &str| {
             let status = statuses.iter().find(|status| status.name == name);
             status.is_none_or(|status| match status.state {
@@ -513,7 +516,7 @@ fn carriers(addresses: &BTreeSet<IpAddr>) -> BTreeMap<String, [u8; 6]> {
             .or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())));
         if ip.is_some_and(|ip| addresses.contains(&ip)) {
             names.insert(entry.interface_name);
-        } else if let Some(mac) = address.as_link_addr().and_then(|link| link.addr()) {
+        } else if let Some(mac) = address.as_link_addr().and_then(LinkAddr::addr) {
             macs.insert(entry.interface_name, mac);
         }
     }

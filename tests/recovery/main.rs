@@ -13,8 +13,8 @@ use xlvs_tests::outcome::Outcome;
 use xlvs_tests::site::{self, Site, VIP};
 use xlvs_tests::{client, pass, wait, xdp};
 
-/// Longer than the watchdog waits, 10 s unless configured.
-const WATCHDOG: Duration = Duration::from_secs(20);
+/// Longer than the watchdog waits.
+const WATCHDOG: Duration = Duration::from_secs(10);
 
 const PAIR: [Software; 2] = [Software::Xlvs; 2];
 
@@ -23,7 +23,8 @@ const PAIR: [Software; 2] = [Software::Xlvs; 2];
 fn a_killed_master_s_program_forwards_until_the_watchdog_s_time_has_passed() -> Outcome {
     let mut site = Site::raise("recovery-watchdog", PAIR)?;
     let [first, _] = &mut site.directors;
-    first.start(&site::configs(Speed::V3Tenth)[0].text())?;
+    let config = site::configs(Speed::V3Tenth)[0].text();
+    first.start(&config.replace("global_defs {\n", "global_defs {\n    xlvs_watchdog 3\n"))?;
     await_serving(first)?;
     first.sigkill()?;
     assert!(xdp::attachment(first.host())?.is_some());
@@ -38,7 +39,7 @@ fn a_killed_master_s_program_forwards_until_the_watchdog_s_time_has_passed() -> 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
 fn kill_restart_and_upgrade_under_load_lose_no_request() -> Outcome {
-    let requests = std::env::var("XLVS_AB_REQUESTS").map_or(Ok(40_000), |text| text.parse())?;
+    let requests = std::env::var("XLVS_AB_REQUESTS").map_or(Ok(100_000), |text| text.parse())?;
     let mut site = Site::raise("recovery-load", PAIR)?;
     let [first, _] = &mut site.directors;
     first.start(&site::configs(Speed::V3Second)[0].text())?;

@@ -17,7 +17,7 @@ pub(super) struct LeaveArgs {
 }
 
 pub(super) fn leave(args: &LeaveArgs) -> Result<()> {
-    match client::ask(&args.control.control, Request::Leave)? {
+    match client::ask(&args.control.control, &Request::Leave)? {
         Response::Leaving => Ok(()),
         other => bail!("cannot understand the agent's answer: {other:?}"),
     }

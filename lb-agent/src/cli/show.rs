@@ -22,7 +22,7 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) fn run(args: &StatusArgs) -> Result<()> {
-    let status = match client::ask(&args.control.control, Request::Status)? {
+    let status = match client::ask(&args.control.control, &Request::Status)? {
         Response::Status(status) => *status,
         Response::Error(message) => bail!("the agent says: {message}"),
         other => bail!("cannot understand the agent's answer: {other:?}"),
@@ -287,7 +287,6 @@ fn state(rs: &RealServer) -> String {
 mod tests {
     use super::*;
     use crate::control::status::{Check, Persistence, Quorum};
-    use crate::dataplane::rates::Rates;
 
     fn real_server(address: &str, method: &str) -> RealServer {
         let address: SocketAddr = address.parse().unwrap();
@@ -310,7 +309,7 @@ mod tests {
             in_bytes: 5000,
             out_packets: 0,
             out_bytes: 0,
-            rates: Rates::default(),
+            rates: crate::dataplane::rates::Rates::default(),
         }
     }
 
@@ -335,7 +334,7 @@ mod tests {
             in_bytes: 5000,
             out_packets: 0,
             out_bytes: 0,
-            rates: Rates::default(),
+            rates: crate::dataplane::rates::Rates::default(),
             real_servers,
             sorry_server: None,
         }

@@ -67,7 +67,7 @@ pub(super) fn run(args: TraceArgs) -> Result<()> {
         payload: args.payload,
         interface: args.interface,
     };
-    let answer = match client::ask(&args.control.control, Request::Trace(question.clone()))? {
+    let answer = match client::ask(&args.control.control, &Request::Trace(question.clone()))? {
         Response::Trace(answer) => *answer,
         other => bail!("cannot understand the agent's answer: {other:?}"),
     };

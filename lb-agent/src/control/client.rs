@@ -14,7 +14,7 @@ use super::{Request, Response};
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends one request and waits for its answer.
-pub fn ask(path: &Path, request: Request) -> Result<Response> {
+pub fn ask(path: &Path, request: &Request) -> Result<Response> {
     let mut socket = UnixStream::connect(path).with_context(|| {
         format!(
             "cannot reach the agent at {} (is `xlvs run` running here?)",
@@ -23,7 +23,7 @@ pub fn ask(path: &Path, request: Request) -> Result<Response> {
     })?;
     socket.set_read_timeout(Some(TIMEOUT))?;
     socket.set_write_timeout(Some(TIMEOUT))?;
-    let mut line = serde_json::to_string(&request)?;
+    let mut line = serde_json::to_string(request)?;
     line.push('\n');
     socket
         .write_all(line.as_bytes())

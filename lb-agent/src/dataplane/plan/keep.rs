@@ -163,3 +163,75 @@ pub(super) mod pods {
         Ok(rows.map(bytemuck::pod_read_unaligned).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::model::{self, Persistence, Protocol, Scheduler, ServiceId};
+    use crate::health::{Desired, DesiredServer, DesiredService};
+
+    fn desired() -> Desired {
+        let id = ServiceId {
+            addr: IpAddr::from([192, 0, 2, 200]),
+            port: 80,
+            protocol: Protocol::Tcp,
+        };
+        let methods = [
+            ForwardMethod::Dr,
+            ForwardMethod::Nat,
+            ForwardMethod::Tun(model::Tunnel::Gre { checksum: true }),
+        ];
+        let servers = (1..).zip(methods).map(|(n, method)| {
+            DesiredServer::new(SocketAddr::from(([198, 51, 100, n], 80)), method, n.into())
+        });
+        let mut service = DesiredService::new(id, Scheduler::Wrr, servers.collect());
+        service.persistence = Some(Persistence {
+            timeout: Duration::from_secs(300),
+            granularity: 24,
+        });
+        Desired {
+            services: vec![service],
+        }
+    }
+
+    #[test]
+    fn a_plan_that_was_written_down_wants_nothing_new() {
+        let mut plan = Plan::default();
+        let ops = plan.apply(&desired(), Duration::ZERO).unwrap();
+        let text = serde_json::to_string(&(&plan, &ops)).unwrap();
+        let (mut read, again): (Plan, Vec<super::super::Op>) = serde_json::from_str(&text).unwrap();
+        assert_eq!(ops, again);
+        assert_eq!(format!("{plan:?}"), format!("{read:?}"));
+        assert_eq!(read.apply(&desired(), Duration::from_secs(9)).unwrap(), []);
+    }
+
+    #[test]
+    fn next_hops_are_taken_over_from_the_maps() {
+        let mut plan = Plan::default();
+        plan.apply(&desired(), Duration::ZERO).unwrap();
+        let mut routed = plan.clone();
+        let hop = NextHopRow {
+            ifindex: 3,
+            mac: Some([2, 0, 0, 0, 0, 7]),
+            from: [2, 0, 0, 0, 0, 8],
+            local: false,
+            source: Some(IpAddr::from([198, 51, 100, 254])),
+            mtu: 1500,
+        };
+        routed.route(|_| Some(hop));
+        let rows: BTreeMap<u32, (Dest, Tunnel)> = routed
+            .dests
+            .values()
+            .map(|dest| (dest.id, (dest.row, dest.tunnel)))
+            .collect();
+        plan.adopt(|id| rows.get(&id).copied());
+        assert_eq!(format!("{plan:?}"), format!("{routed:?}"));
+        // What it knows of next hops leads to the same rows.
+        let known = plan.next_hops();
+        assert_eq!(known.len(), 3);
+        assert_eq!(plan.route(|addr| known.get(&addr).copied()), []);
+    }
+}
