@@ -62,6 +62,8 @@ static HASH_LINES: Array<HashLine, { MAX_HASH_LINES as usize }> = Array::new();
 #[btf_map]
 static CURSORS: Array<u64, { MAX_SERVICES as usize }> = Array::new();
 #[btf_map]
+static RANKS: Array<u32, { MAX_DESTS as usize }> = Array::new();
+#[btf_map]
 static DESTS: Array<Dest, { MAX_DESTS as usize }> = Array::new();
 #[btf_map]
 static TUNNELS: Array<Tunnel, { MAX_DESTS as usize }> = Array::new();
@@ -129,6 +131,7 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 /// Entry point: one packet.
 #[xdp(frags)]
+#[inline(always)]
 pub fn xlvs(ctx: XdpContext) -> u32 {
     let mut pkt = XdpPacket { ctx };
     let outcome = lb_ebpf::ingress(&mut pkt, &BpfTables);
@@ -163,6 +166,7 @@ fn conclude(outcome: Outcome) -> u32 {
 
 /// [`Steps::ipv6`], from the Ethernet header on.
 #[xdp(frags)]
+#[inline(always)]
 pub fn xlvs_ipv6(ctx: XdpContext) -> u32 {
     let mut pkt = XdpPacket { ctx };
     let outcome = match lb_ebpf::parse::link_layer(&pkt, &BpfTables) {
@@ -225,17 +229,70 @@ struct Order {
     hash: u32,
 }
 
-/// [`Tables::pick`]
+/// [`Tables::best`]
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn step_pick(row: u64, client: u64, virt: u64, port: u64) -> u64 {
-    u64::from(schedule::pick(
-        &BpfTables,
-        row as u32,
-        client as u32,
-        virt as u32,
-        port as u16,
-    ))
+pub extern "C" fn step_best(row: u64, scheduler: u64) -> u64 {
+    schedule::best(&BpfTables, row as u32, scheduler as u8).into()
+}
+
+/// [`Tables::search`]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn step_search(row: u64, scheduler: u64, heaviest: u64) -> u64 {
+    schedule::search(&BpfTables, row as u32, scheduler as u8, heaviest as u32)
+}
+
+/// [`Tables::next`]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn step_next(row: u64) -> u64 {
+    schedule::next(&BpfTables, row as u32)
+}
+
+/// [`Tables::take`]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn step_take(row: u64, index: u64, heaviest: u64) -> u64 {
+    schedule::take(&BpfTables, row as u32, index as u32, heaviest as u32).into()
+}
+
+/// [`Tables::by_table`]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn step_by_table(row: u64, client: u64, virt: u64, port: u64) -> u64 {
+    let (client, virt, port) = (client as u32, virt as u32, port as u16);
+    schedule::by_table(&BpfTables, row as u32, client, virt, port).into()
+}
+
+/// [`Tables::kept`]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn step_kept(row: u64, least: u64) -> u64 {
+    schedule::kept(&BpfTables, row as u32, least)
+}
+
+/// [`Tables::keep`]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn step_keep(row: u64, dest: u64, least: u64) -> u64 {
+    schedule::keep(&BpfTables, row as u32, dest as u32, least);
+    0
+}
+
+/// [`Tables::replicas`]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn step_replicas(row: u64, most: u64) -> u64 {
+    schedule::replicas(&BpfTables, row as u32, most != 0)
+}
+
+/// [`Tables::leave`]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn step_leave(row: u64, most: u64) -> u64 {
+    schedule::leave(&BpfTables, row as u32, most);
+    0
 }
 
 /// [`Steps::route`]: asks for the way between the addresses in `WAY`; 0 if there is one.
@@ -566,6 +623,19 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
+    fn rank(&self, dest: u32) -> u32 {
+        RANKS.get(dest).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn set_rank(&self, dest: u32, rank: u32) {
+        if let Some(row) = RANKS.get_ptr_mut(dest) {
+            // SAFETY: inside a map value; one word.
+            unsafe { row.write_volatile(rank) };
+        }
+    }
+
+    #[inline(always)]
     fn count_dest(&self, dest: u32, add: impl Fn(&mut Traffic)) {
         if let Some(traffic) = DEST_TRAFFIC.get_ptr_mut(dest) {
             // SAFETY: a per-CPU slot.
@@ -619,8 +689,48 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
-    fn pick(&self, row: u32, client: u32, virt: u32, port: u16) -> u32 {
-        step_pick(row.into(), client.into(), virt.into(), port.into()) as u32
+    fn best(&self, row: u32, scheduler: u8) -> u32 {
+        step_best(row.into(), scheduler.into()) as u32
+    }
+
+    #[inline(always)]
+    fn search(&self, row: u32, scheduler: u8, heaviest: u32) -> u64 {
+        step_search(row.into(), scheduler.into(), heaviest.into())
+    }
+
+    #[inline(always)]
+    fn next(&self, row: u32) -> u64 {
+        step_next(row.into())
+    }
+
+    #[inline(always)]
+    fn take(&self, row: u32, index: u32, heaviest: u32) -> u32 {
+        step_take(row.into(), index.into(), heaviest.into()) as u32
+    }
+
+    #[inline(always)]
+    fn by_table(&self, row: u32, client: u32, virt: u32, port: u16) -> u32 {
+        step_by_table(row.into(), client.into(), virt.into(), port.into()) as u32
+    }
+
+    #[inline(always)]
+    fn kept(&self, row: u32, least: u64) -> u64 {
+        step_kept(row.into(), least)
+    }
+
+    #[inline(always)]
+    fn keep(&self, row: u32, dest: u32, least: u64) {
+        step_keep(row.into(), dest.into(), least);
+    }
+
+    #[inline(always)]
+    fn replicas(&self, row: u32, most: bool) -> u64 {
+        step_replicas(row.into(), most.into())
+    }
+
+    #[inline(always)]
+    fn leave(&self, row: u32, most: u64) {
+        step_leave(row.into(), most);
     }
 
     #[inline(always)]

@@ -35,7 +35,7 @@ pub fn open<'t, A: Addr, P: Packet, T: Steps<P>>(
         return Err(Verdict::PassNoConnection);
     }
     let (id, dest) = if service.flags & SERVICE_PERSISTENT == 0 {
-        schedule(tables, row, flow)
+        schedule(tables, (row, service), flow)
     } else {
         persistent(tables, settings, row, service, flow, now)
     }
@@ -55,10 +55,11 @@ pub fn open<'t, A: Addr, P: Packet, T: Steps<P>>(
 #[inline(always)]
 fn schedule<'t, A: Addr, T: Tables>(
     tables: &'t T,
-    row: u32,
+    service: (u32, &Service),
     flow: &Flow<A>,
 ) -> Option<(u32, &'t Dest)> {
-    let id = tables.pick(row, flow.src.fold(), flow.dst.fold(), flow.ports.src);
+    let (client, virt) = (flow.src.fold(), flow.dst.fold());
+    let id = crate::schedule::pick(tables, service, client, virt, flow.ports.src);
     // NOBODY is no row of the table.
     let dest = tables.dest(id)?;
     (dest.flags & DEST_PRESENT != 0).then_some((id, dest))
@@ -88,7 +89,7 @@ fn persistent<'t, A: Addr, T: Tables>(
     if let Some(found) = template(tables, settings, flow, &place, now) {
         return Some(found);
     }
-    let (id, dest) = schedule(tables, row, flow)?;
+    let (id, dest) = schedule(tables, (row, service), flow)?;
     let word = ConnMeta {
         dest: id as u16,
         generation: dest.generation as u16,

@@ -77,6 +77,12 @@ pub trait Tables {
     /// Replaces the cursor if it is still `old`; `false` if another CPU was faster.
     fn swap_cursor(&self, service: u32, old: u64, new: u64) -> bool;
 
+    /// lblcr: the rank of a real server in its service's set, see `lb_common::sched::locality`.
+    fn rank(&self, dest: u32) -> u32;
+
+    /// Replaces it.
+    fn set_rank(&self, dest: u32, rank: u32);
+
     /// Adds to a real server's counters.
     fn count_dest(&self, dest: u32, add: impl Fn(&mut Traffic));
 
@@ -102,8 +108,32 @@ pub trait Tables {
     /// walked through by the verifier as many times as it can run.
     fn repeat(&self, limit: u32, step: impl FnMut() -> bool);
 
-    /// [`crate::schedule::pick`]
-    fn pick(&self, row: u32, client: u32, virt: u32, port: u16) -> u32;
+    /// [`crate::schedule::best`]
+    fn best(&self, row: u32, scheduler: u8) -> u32;
+
+    /// [`crate::schedule::search`]
+    fn search(&self, row: u32, scheduler: u8, heaviest: u32) -> u64;
+
+    /// [`crate::schedule::next`]
+    fn next(&self, row: u32) -> u64;
+
+    /// [`crate::schedule::take`]
+    fn take(&self, row: u32, index: u32, heaviest: u32) -> u32;
+
+    /// [`crate::schedule::by_table`]
+    fn by_table(&self, row: u32, client: u32, virt: u32, port: u16) -> u32;
+
+    /// [`crate::schedule::kept`]
+    fn kept(&self, row: u32, least: u64) -> u64;
+
+    /// [`crate::schedule::keep`]
+    fn keep(&self, row: u32, dest: u32, least: u64);
+
+    /// [`crate::schedule::replicas`]
+    fn replicas(&self, row: u32, most: bool) -> u64;
+
+    /// [`crate::schedule::leave`]
+    fn leave(&self, row: u32, most: u64);
 
     /// [`crate::conntrack::claim`] in the IPv4 table.
     fn claim4(&self, hash: u64, old: u32, key: u64, word: u64, now: u32);
@@ -117,7 +147,7 @@ pub trait Tables {
 /// VERIFIER: what is inlined is verified for every way that leads to it, and all frames of a call
 /// share 512 bytes. So in the kernel the longer ways that not every packet takes are programs of
 /// their own, which the entry point goes on in (tail calls), and steps with loops
-/// ([`Tables::pick`], [`Tables::claim4`]) are global functions, which are verified once, on their
+/// ([`Tables::best`], [`Tables::claim4`]) are global functions, which are verified once, on their
 /// own, for any arguments.
 pub trait Steps<P: Packet>: Tables {
     /// Asks the kernel's routing table for the way from `src` to `dst` (`FAMILY_*`): interface and

@@ -18,6 +18,7 @@ use lb_ebpf::Outcome;
 use lb_ebpf::conntrack::{self, claim};
 use lb_ebpf::family::{V4, V6};
 use lb_ebpf::frame::Frame;
+use lb_ebpf::schedule;
 use lb_ebpf::tables::{Line, Steps, Tables};
 
 /// Length of a tick.
@@ -64,6 +65,7 @@ pub(crate) struct HostTables {
     hops: RefCell<HashMap<u32, Hop>>,
     fragments: RefCell<HashMap<FragmentKey, Fragment>>,
     cursors: RefCell<HashMap<u32, u64>>,
+    ranks: RefCell<HashMap<u32, u32>>,
     conns: Vec<Words>,
     conns6: Vec<Words6>,
     pub(crate) dest_traffic: RefCell<HashMap<u32, Traffic>>,
@@ -86,6 +88,7 @@ impl Default for HostTables {
             hops: RefCell::default(),
             fragments: RefCell::default(),
             cursors: RefCell::default(),
+            ranks: RefCell::default(),
             conns: (0..conn_lines(CAPACITY))
                 .map(|_| Words::default())
                 .collect(),
@@ -109,7 +112,8 @@ fn settings() -> Settings {
         watchdog: 0,
         zero: 0,
         states,
-        reserved: [0; 12],
+        locality: (86_400 * 1_000_000_000 / TICK_NS) as u32,
+        reserved: [0; 11],
     }
 }
 
@@ -293,6 +297,14 @@ impl Tables for HostTables {
         true
     }
 
+    fn rank(&self, dest: u32) -> u32 {
+        self.ranks.borrow().get(&dest).copied().unwrap_or(0)
+    }
+
+    fn set_rank(&self, dest: u32, rank: u32) {
+        self.ranks.borrow_mut().insert(dest, rank);
+    }
+
     fn count_dest(&self, dest: u32, add: impl Fn(&mut Traffic)) {
         add(self.dest_traffic.borrow_mut().entry(dest).or_default());
     }
@@ -313,8 +325,40 @@ impl Tables for HostTables {
         self.fragments.borrow_mut().insert(*key, *fragment);
     }
 
-    fn pick(&self, row: u32, client: u32, virt: u32, port: u16) -> u32 {
-        lb_ebpf::schedule::pick(self, row, client, virt, port)
+    fn best(&self, row: u32, scheduler: u8) -> u32 {
+        schedule::best(self, row, scheduler)
+    }
+
+    fn search(&self, row: u32, scheduler: u8, heaviest: u32) -> u64 {
+        schedule::search(self, row, scheduler, heaviest)
+    }
+
+    fn next(&self, row: u32) -> u64 {
+        schedule::next(self, row)
+    }
+
+    fn take(&self, row: u32, index: u32, heaviest: u32) -> u32 {
+        schedule::take(self, row, index, heaviest)
+    }
+
+    fn by_table(&self, row: u32, client: u32, virt: u32, port: u16) -> u32 {
+        schedule::by_table(self, row, client, virt, port)
+    }
+
+    fn kept(&self, row: u32, least: u64) -> u64 {
+        schedule::kept(self, row, least)
+    }
+
+    fn keep(&self, row: u32, dest: u32, least: u64) {
+        schedule::keep(self, row, dest, least);
+    }
+
+    fn replicas(&self, row: u32, most: bool) -> u64 {
+        schedule::replicas(self, row, most)
+    }
+
+    fn leave(&self, row: u32, most: u64) {
+        schedule::leave(self, row, most);
     }
 
     fn claim4(&self, hash: u64, old: u32, key: u64, word: u64, now: u32) {

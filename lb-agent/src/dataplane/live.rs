@@ -19,7 +19,7 @@ use lb_common::wire::Mac;
 use lb_ebpf::family::{V4, V6};
 use lb_ebpf::frame::Frame;
 use lb_ebpf::tables::{Line, Steps, Tables};
-use lb_ebpf::{Outcome, conntrack};
+use lb_ebpf::{Outcome, conntrack, schedule};
 
 use super::conns::Conns;
 use super::maps::Maps;
@@ -51,8 +51,8 @@ pub(super) struct Notes {
     pub(super) dest: Option<u32>,
     /// The packet opened a connection, or was scheduled for itself.
     pub(super) opened: bool,
-    /// What the scheduler said.
-    pub(super) picked: Option<u32>,
+    /// The scheduler was asked.
+    pub(super) scheduled: bool,
 }
 
 /// See the module.
@@ -71,6 +71,7 @@ pub(super) struct LiveTables<'a> {
     tunnels: Rows<u32, Tunnel>,
     loads: RefCell<BTreeMap<u32, Load>>,
     cursors: RefCell<BTreeMap<u32, u64>>,
+    ranks: RefCell<BTreeMap<u32, u32>>,
     notes: Cell<Notes>,
 }
 
@@ -91,6 +92,7 @@ impl<'a> LiveTables<'a> {
             tunnels: Rows::new(),
             loads: RefCell::default(),
             cursors: RefCell::default(),
+            ranks: RefCell::default(),
             notes: Cell::default(),
         }
     }
@@ -244,6 +246,15 @@ impl Tables for LiveTables<'_> {
         true
     }
 
+    fn rank(&self, dest: u32) -> u32 {
+        let known = self.ranks.borrow().get(&dest).copied();
+        known.unwrap_or_else(|| self.maps.rank(dest).unwrap_or(0))
+    }
+
+    fn set_rank(&self, dest: u32, rank: u32) {
+        self.ranks.borrow_mut().insert(dest, rank);
+    }
+
     fn count_dest(&self, dest: u32, add: impl Fn(&mut Traffic)) {
         let mut traffic = Traffic::default();
         add(&mut traffic);
@@ -266,10 +277,45 @@ impl Tables for LiveTables<'_> {
 
     fn remember_fragment(&self, _key: &FragmentKey, _fragment: &Fragment) {}
 
-    fn pick(&self, row: u32, client: u32, virt: u32, port: u16) -> u32 {
-        let picked = lb_ebpf::schedule::pick(self, row, client, virt, port);
-        self.note(|notes| notes.picked = Some(picked));
-        picked
+    fn best(&self, row: u32, scheduler: u8) -> u32 {
+        self.note(|notes| notes.scheduled = true);
+        schedule::best(self, row, scheduler)
+    }
+
+    fn search(&self, row: u32, scheduler: u8, heaviest: u32) -> u64 {
+        self.note(|notes| notes.scheduled = true);
+        schedule::search(self, row, scheduler, heaviest)
+    }
+
+    fn next(&self, row: u32) -> u64 {
+        self.note(|notes| notes.scheduled = true);
+        schedule::next(self, row)
+    }
+
+    fn take(&self, row: u32, index: u32, heaviest: u32) -> u32 {
+        schedule::take(self, row, index, heaviest)
+    }
+
+    fn by_table(&self, row: u32, client: u32, virt: u32, port: u16) -> u32 {
+        self.note(|notes| notes.scheduled = true);
+        schedule::by_table(self, row, client, virt, port)
+    }
+
+    fn kept(&self, row: u32, least: u64) -> u64 {
+        self.note(|notes| notes.scheduled = true);
+        schedule::kept(self, row, least)
+    }
+
+    fn keep(&self, row: u32, dest: u32, least: u64) {
+        schedule::keep(self, row, dest, least);
+    }
+
+    fn replicas(&self, row: u32, most: bool) -> u64 {
+        schedule::replicas(self, row, most)
+    }
+
+    fn leave(&self, row: u32, most: u64) {
+        schedule::leave(self, row, most);
     }
 
     fn claim4(&self, hash: u64, old: u32, key: u64, word: u64, now: u32) {

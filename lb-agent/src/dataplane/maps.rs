@@ -34,6 +34,7 @@ pub(super) struct Maps {
     members: Array<MapData, Abi<Member>>,
     hash_lines: Array<MapData, Abi<HashLine>>,
     cursors: Array<MapData, u64>,
+    ranks: Array<MapData, u32>,
     dests: Array<MapData, Abi<Dest>>,
     tunnels: Array<MapData, Abi<Tunnel>>,
     pub(super) loads: Loads,
@@ -54,6 +55,7 @@ impl Maps {
             members: open(ebpf, names::MEMBERS)?,
             hash_lines: open(ebpf, names::HASH_LINES)?,
             cursors: open(ebpf, names::CURSORS)?,
+            ranks: open(ebpf, names::RANKS)?,
             dests: open(ebpf, names::DESTS)?,
             tunnels: open(ebpf, names::TUNNELS)?,
             loads: Loads::new(mapped(ebpf, names::LOADS, size_of::<Load>())?),
@@ -152,6 +154,11 @@ impl Maps {
     /// A scheduler's cursor.
     pub(super) fn cursor(&self, service: u32) -> Result<u64, MapError> {
         self.cursors.get(&service, 0)
+    }
+
+    /// lblcr: the rank of a real server in its service's set.
+    pub(super) fn rank(&self, dest: u32) -> Result<u32, MapError> {
+        self.ranks.get(&dest, 0)
     }
 
     /// An interface's row.

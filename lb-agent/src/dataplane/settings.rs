@@ -15,6 +15,9 @@ use crate::config::model::Global;
 /// The longest timeout that a row holds, ticks.
 const LONGEST: u32 = (1 << STATE_TIMEOUT_BITS) - 1;
 
+/// IPVS: `lblc_expiration` and `lblcr_expiration`, a day.
+const LOCALITY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The row for these `global_defs`; the agent's last sign of life was at tick `now`.
 pub(super) fn row(global: &Global, any_port: bool, clock: Clock, now: u32) -> Settings {
     let conns = &global.conns;
@@ -36,7 +39,8 @@ pub(super) fn row(global: &Global, any_port: bool, clock: Clock, now: u32) -> Se
         watchdog: conns.watchdog.map_or(0, |after| clock.ticks(after).max(1)),
         zero: 0,
         states,
-        reserved: [0; 12],
+        locality: clock.ticks(LOCALITY).min(LONGEST),
+        reserved: [0; 11],
     }
 }
 

@@ -114,7 +114,11 @@ pub(super) fn run(tables: &LiveTables<'_>, question: &Question, ifindex: u32) ->
         dest,
         frame,
         opened: notes.opened,
-        picked: notes.picked.and_then(row).map(|(_, dest)| server(&dest)),
+        picked: notes
+            .dest
+            .filter(|_| notes.scheduled)
+            .and_then(row)
+            .map(|(_, dest)| server(&dest)),
     }
 }
 

@@ -90,6 +90,8 @@ pub mod maps {
     pub const MEMBERS: &str = "MEMBERS";
     /// Array by service id: the scheduler's cursor, one `u64`.
     pub const CURSORS: &str = "CURSORS";
+    /// Array by destination id: the rank in lblcr's set, one `u32`. The agent does not look at it.
+    pub const RANKS: &str = "RANKS";
     /// Array by destination id: [`Dest`](super::Dest).
     pub const DESTS: &str = "DESTS";
     /// Array by destination id: [`Tunnel`](super::Tunnel).

@@ -35,8 +35,11 @@ pub struct Settings {
     /// By `state::*` code: timeout in ticks, and above [`STATE_TIMEOUT_BITS`] how much the
     /// connection matters when another one needs its place (more is kept longer).
     pub states: [u32; STATES],
+    /// Ticks after which lblc forgets a server that it did not choose again, and lblcr a set or one
+    /// of its servers (`lblc_expiration`, `lblcr_expiration`).
+    pub locality: u32,
     /// Zero.
-    pub reserved: [u32; 12],
+    pub reserved: [u32; 11],
 }
 
 /// Bits of the address filter.

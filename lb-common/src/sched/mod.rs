@@ -1,143 +1,41 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The schedulers, one rule a file, making IPVS's choices in IPVS's order.
 //!
-//! A scheduler is a walk over a service's members: it says which member to look at, and from that
-//! member's weight, whether it takes the connection. The walk itself is driven by the caller,
-//! because a loop in the kernel is not a loop on the host. What a scheduler remembers from one
-//! connection to the next is a [`Cursor`]: one word, exchanged atomically, so that no lock is held
-//! on the packet path.
+//! What is here is what a scheduler thinks of one real server and what it remembers; the loops over
+//! a service's members are driven by the caller, which has the maps. There are three kinds:
+//!
+//! - rr, wrr, fo and ovf search for the next member or the one with the greatest weight ([`Turn`],
+//!   [`search`]);
+//! - lc, wlc, sed and nq weigh the members' connections ([`Best`]), lblc and lblcr as well, if they
+//!   do not keep to the server that they chose before ([`locality`]);
+//! - sh, dh and mh look into a table that the agent has filled ([`hashed`], [`maglev`]).
+//!
+//! What a scheduler remembers from one connection to the next is one word, exchanged atomically, so
+//! that no lock is held on the packet path.
 
+mod best;
+pub mod hashed;
+pub mod locality;
+pub mod maglev;
+mod overload;
 pub mod rr;
+pub mod search;
+mod turn;
 pub mod wrr;
 
-use crate::abi::{SCHED_RR, SCHED_WRR, Service};
+pub use best::{Best, Rule};
+pub use turn::{Cursor, Turn};
 
-/// What a scheduler remembers of a service: epoch, place in the list, current weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    /// `Service::epoch` at the last choice; another epoch means that the list has changed.
-    pub epoch: u16,
-    /// Member chosen last, or [`Cursor::HEAD`].
-    pub index: u16,
-    /// wrr: the current weight.
-    pub weight: u32,
-}
-
-impl Cursor {
-    /// Before the first member.
-    pub const HEAD: u16 = u16::MAX;
-
-    /// From the word in `CURSORS`.
-    #[inline(always)]
-    pub const fn unpack(word: u64) -> Self {
-        Self {
-            epoch: (word >> 48) as u16,
-            index: (word >> 32) as u16,
-            weight: word as u32,
-        }
-    }
-
-    /// To the word in `CURSORS`.
-    #[inline(always)]
-    pub const fn pack(self) -> u64 {
-        (self.epoch as u64) << 48 | (self.index as u64) << 32 | self.weight as u64
-    }
-}
-
-/// One scheduling decision in progress.
-///
-/// One flat struct for all schedulers. VERIFIER: in an enum of walks, or an `Option`, the unused
-/// part is copied unwritten ("R7 !read_ok").
-#[derive(Clone, Copy, Debug)]
-pub struct Walk {
-    scheduler: u8,
-    epoch: u16,
-    members: u32,
-    /// Member looked at; `u32::MAX` before the first.
-    index: u32,
-    /// Passes or members left, as the scheduler counts.
-    left: u32,
-    /// wrr: the current weight, its step and where it starts from.
-    weight: u32,
-    step: u32,
-    max_weight: u32,
-}
-
-impl Walk {
-    /// Most steps a walk takes in a list of `MAX_SERVICE_DESTS` members.
-    pub const MAX_STEPS: u32 = 2 * crate::abi::MAX_SERVICE_DESTS + 2;
-
-    /// Starts a decision.
-    #[inline(always)]
-    pub fn start(service: &Service, cursor: Cursor) -> Self {
-        let same_list = cursor.epoch == service.epoch;
-        let mut walk = Self {
-            scheduler: service.scheduler,
-            epoch: service.epoch,
-            members: service.members,
-            // VERIFIER: adding a byte that is always zero, which the verifier cannot know, keeps it
-            // from following the walk number by number.
-            index: match cursor.index {
-                index if same_list && index != Cursor::HEAD => index as u32,
-                _ => u32::MAX,
-            }
-            .wrapping_add(service.zero),
-            left: service.zero,
-            weight: cursor.weight,
-            step: service.weight_gcd,
-            max_weight: service.max_weight,
-        };
-        match walk.scheduler {
-            SCHED_RR => rr::start(&mut walk),
-            SCHED_WRR => wrr::start(&mut walk, same_list),
-            _ => {}
-        }
-        walk
-    }
-
-    /// Goes to the next member to look at; `false` if there is none, so that nobody takes the
-    /// connection.
-    #[inline(always)]
-    pub fn advance(&mut self) -> bool {
-        match self.scheduler {
-            SCHED_RR => rr::advance(self),
-            SCHED_WRR => wrr::advance(self),
-            _ => false,
-        }
-    }
-
-    /// The member to look at, counted from the service's first.
-    #[inline(always)]
-    pub fn index(&self) -> u32 {
-        self.index
-    }
-
-    /// Whether the member at [`Walk::index`], of this weight, takes the connection.
-    #[inline(always)]
-    pub fn takes(&self, weight: u32) -> bool {
-        match self.scheduler {
-            SCHED_RR => weight > 0,
-            SCHED_WRR => weight >= self.weight,
-            _ => false,
-        }
-    }
-
-    /// The cursor after the decision.
-    #[inline(always)]
-    pub fn cursor(&self) -> Cursor {
-        Cursor {
-            epoch: self.epoch,
-            index: self.index as u16,
-            weight: self.weight,
-        }
-    }
-}
+/// No real server.
+pub const NOBODY: u32 = u32::MAX;
 
 #[cfg(test)]
 pub(crate) mod testing {
     use std::vec::Vec;
 
+    use super::search::{Found, Search, unpack};
     use super::*;
+    use crate::abi::{Load, SCHED_FO, SCHED_RR, Service};
 
     /// A service with these weights, its derived fields filled in as the agent does.
     pub(crate) fn service(scheduler: u8, epoch: u16, weights: &[u32]) -> Service {
@@ -158,19 +56,52 @@ pub(crate) mod testing {
         }
     }
 
-    /// Drives one decision as the pipeline does.
-    pub(crate) fn pick(service: &Service, weights: &[u32], word: &mut u64) -> Option<u32> {
-        let mut walk = Walk::start(service, Cursor::unpack(*word));
-        for _ in 0..Walk::MAX_STEPS {
-            if !walk.advance() {
-                return None;
+    /// Drives one decision as the pipeline does; those in `full` take nothing. Member n is server
+    /// n + 100.
+    pub(crate) fn pick_but(
+        service: &Service,
+        weights: &[u32],
+        full: &[u32],
+        word: &mut u64,
+    ) -> Option<u32> {
+        let cursor = Cursor::unpack(*word);
+        let mut turn = Turn::start(service, cursor);
+        let find = |scheduler, turn: &Turn| {
+            let mut search = Search::new(scheduler, |n| n);
+            search.go_round(turn.from, turn.least, turn.least_before);
+            let mut found = Found::new(0);
+            for (index, weight) in (0..).zip(weights) {
+                if !full.contains(&index) {
+                    let at = (index, service.members);
+                    found.look(&search, at, *weight, &Load::default(), |n| n);
+                }
             }
-            if walk.takes(weights[walk.index() as usize]) {
-                *word = walk.cursor().pack();
-                return Some(walk.index());
+            unpack(found.pack()).0
+        };
+        let mut index = find(service.scheduler, &turn);
+        if index == NOBODY {
+            let all = Turn::start(
+                &self::service(SCHED_RR, 0, weights),
+                Cursor::unpack(u64::MAX),
+            );
+            let greatest = find(SCHED_FO, &all);
+            let greatest = weights.get(greatest as usize).copied().unwrap_or(0);
+            if turn.descend(greatest) {
+                index = find(service.scheduler, &turn);
             }
         }
-        panic!("a walk must end within MAX_STEPS");
+        let next = if index == NOBODY {
+            turn.vain(cursor)
+        } else {
+            turn.took(index, index + 100)
+        };
+        *word = next.pack();
+        (index != NOBODY).then_some(index)
+    }
+
+    /// The same, none being full.
+    pub(crate) fn pick(service: &Service, weights: &[u32], word: &mut u64) -> Option<u32> {
+        pick_but(service, weights, &[], word)
     }
 
     /// The members of `n` decisions in a row.

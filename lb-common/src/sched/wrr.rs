@@ -5,8 +5,6 @@
 //! common divisor; each pass over the list takes the members whose weight is not below it. Servers
 //! 3, 2, 1 added in that order (the last added stands first) give `3 2 1 1 2 1` by weight.
 
-use super::Walk;
-
 /// Where the descent starts and its step, for `Service::max_weight` and `Service::weight_gcd`.
 ///
 /// IPVS: `ip_vs_wrr_max_weight(svc) - (di - 1)` and `ip_vs_wrr_gcd_weight`. (0, 1) when no member
@@ -51,40 +49,29 @@ pub fn after_adding(weights: &[u32]) -> u32 {
     })
 }
 
-/// Ends of the list that a decision may reach: the rest of one pass, then a pass from the head,
-/// which always finds the member with the greatest weight.
-const ENDS: u32 = 2;
-
-/// Goes on from the member chosen last; after a change of the list, from its head with the current
-/// weight brought into the new range.
+/// The current weight after this one, when the end of the list is reached.
 #[inline(always)]
-pub(super) fn start(walk: &mut Walk, same_list: bool) {
-    walk.left += ENDS;
-    if !same_list {
-        walk.weight = after_change(walk.weight, walk.max_weight, walk.step);
+pub(super) const fn below(weight: u32, step: u32, max_weight: u32) -> u32 {
+    if weight > step {
+        weight - step
+    } else {
+        max_weight
     }
 }
 
-/// The next member; at the end of the list the current weight descends. A weight not below the
-/// current one takes the connection.
+/// The first current weight from this one down that is not above the greatest weight of all.
 #[inline(always)]
-pub(super) fn advance(walk: &mut Walk) -> bool {
-    if walk.max_weight == 0 || walk.members == 0 {
-        return false;
+pub(super) fn within(weight: u32, greatest: u32, step: u32) -> u32 {
+    if weight <= greatest {
+        return weight;
     }
-    walk.index = walk.index.wrapping_add(1);
-    if walk.index >= walk.members {
-        if walk.left == 0 {
-            return false;
-        }
-        walk.left -= 1;
-        walk.index = 0;
-        walk.weight = match walk.weight.checked_sub(walk.step) {
-            None | Some(0) => walk.max_weight,
-            Some(weight) => weight,
-        };
+    let step = if step == 0 { 1 } else { step };
+    let steps = (weight - greatest).div_ceil(step);
+    match weight.checked_sub(steps.wrapping_mul(step)) {
+        // Only from a current weight that no descent comes to.
+        None | Some(0) => greatest,
+        Some(weight) => weight,
     }
-    true
 }
 
 #[cfg(test)]
@@ -94,9 +81,48 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::Cursor;
-    use super::super::testing::{pick, picks, service};
+    use super::super::testing::{pick, pick_but, picks, service};
     use super::*;
     use crate::abi::SCHED_WRR;
+
+    /// `ip_vs_wrr_schedule` in words of an index: `None` is the head of the list.
+    fn pass_by_pass(
+        weights: &[u32],
+        usable: impl Fn(usize) -> bool,
+        (max, step): (u32, u32),
+        last: &mut Option<usize>,
+        current: &mut u32,
+    ) -> Option<u32> {
+        if max == 0 {
+            return None;
+        }
+        let began = *last;
+        let (mut lowest, mut restarted, mut stop) = (false, false, None);
+        loop {
+            for n in last.map_or(0, |n| n + 1)..weights.len() {
+                *last = Some(n);
+                if usable(n) && weights[n] >= *current {
+                    return Some(n as u32);
+                }
+                if stop == Some(n) {
+                    return None;
+                }
+            }
+            *last = None;
+            *current = current.saturating_sub(step);
+            if *current == 0 {
+                *current = max;
+                if lowest || began.is_none() {
+                    return None;
+                }
+                restarted = true;
+            }
+            lowest = *current <= step;
+            if lowest && restarted {
+                stop = began;
+            }
+        }
+    }
 
     /// The choices by the order in which the members were added, which is the reverse of the list.
     fn by_order_added(added: &[u32], n: usize) -> Vec<usize> {
@@ -165,6 +191,25 @@ mod tests {
             }
             for (weight, n) in weights.iter().zip(seen) {
                 prop_assert_eq!(weight / gcd, n);
+            }
+        }
+
+        /// IPVS's search, pass by pass, finds the same and stops in the same place.
+        #[test]
+        fn as_pass_by_pass(weights in prop::collection::vec(0u32..9, 1..9), full in prop::collection::vec(any::<u8>(), 1..40)) {
+            let (max, gcd) = descent(weights.iter().copied());
+            let svc = service(SCHED_WRR, 7, &weights);
+            let (mut last, mut current) = (None, max);
+            let mut word = Cursor { epoch: 7, index: Cursor::HEAD, weight: max }.pack();
+            for mask in full {
+                let full: Vec<u32> = (0..8).filter(|bit| mask & 1 << bit != 0).collect();
+                let usable = |n: usize| !full.contains(&(n as u32));
+                let by_passes = pass_by_pass(&weights, usable, (max, gcd), &mut last, &mut current);
+                let ours = pick_but(&svc, &weights, &full, &mut word);
+                prop_assert_eq!(by_passes, ours);
+                let cursor = Cursor::unpack(word);
+                prop_assert_eq!(cursor.weight, current);
+                prop_assert_eq!(last.unwrap_or(usize::from(Cursor::HEAD)), usize::from(cursor.index));
             }
         }
 

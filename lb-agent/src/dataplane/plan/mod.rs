@@ -11,6 +11,7 @@
 //! `ip_vs_ctl.c`).
 
 mod filter;
+mod hashed;
 mod keep;
 mod op;
 mod ranges;
@@ -23,15 +24,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lb_common::abi::{
-    DEST_PRESENT, Dest, MAX_DESTS, MAX_MEMBERS, MAX_SERVICE_DESTS, MAX_SERVICE_ROWS, MAX_SERVICES,
-    Member, Service, Tunnel,
+    DEST_PRESENT, Dest, MAX_DESTS, MAX_HASH_LINES, MAX_MEMBERS, MAX_SERVICE_DESTS,
+    MAX_SERVICE_ROWS, MAX_SERVICES, Member, Service, Tunnel,
 };
+use lb_common::sched::locality::Set;
 use lb_common::sched::{Cursor, wrr};
 use lb_common::wire::Mac;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::config::model::{ForwardMethod, ServiceId};
+use crate::config::model::{ForwardMethod, Scheduler, ServiceId};
 use crate::health::{Desired, DesiredServer, DesiredService};
 
 use filter::Filter;
@@ -73,6 +75,11 @@ pub enum PlanError {
     /// No contiguous room for a server list.
     #[error("no room for the server list of {0}: try again in a second")]
     NoMemberRange(ServiceId),
+    /// No contiguous room for the table of sh, dh or mh.
+    #[error(
+        "no room for the hash table of {0}: all tables of sh, dh and mh have {MAX_HASH_LINES} lines"
+    )]
+    NoHashLines(ServiceId),
 }
 
 /// A real server of a service, reached in one way: what a row of `DESTS` belongs to. A server whose
@@ -100,7 +107,10 @@ pub struct Plan {
     next_service: u32,
     next_dest: u32,
     next_generation: u32,
+    /// Number of the next set of an lblcr service.
+    next_set: u16,
     members: Ranges,
+    hash_lines: Ranges,
     service_rows: Ranges,
     filter: Filter,
 }
@@ -115,7 +125,9 @@ impl Default for Plan {
             next_service: 0,
             next_dest: 0,
             next_generation: 0,
+            next_set: 0,
             members: Ranges::all(MAX_MEMBERS),
+            hash_lines: Ranges::all(MAX_HASH_LINES),
             service_rows: Ranges::all(MAX_SERVICE_ROWS),
             filter: Filter::default(),
         }
@@ -128,7 +140,11 @@ struct ServiceState {
     epoch: u16,
     /// As it was asked for, servers in scheduling order.
     service: DesiredService,
+    /// Their last weights above 0.
+    last_weights: Vec<u32>,
     first_member: u32,
+    /// First line of the table of sh, dh and mh.
+    first_line: u32,
     row: u32,
 }
 
@@ -147,6 +163,7 @@ impl Plan {
     /// Plans the way to `desired`. On an error the plan is unusable: keep the one from before.
     pub fn apply(&mut self, desired: &Desired, now: Duration) -> Result<Vec<Op>, PlanError> {
         self.members.reclaim(now);
+        self.hash_lines.reclaim(now);
         self.service_rows.reclaim(now);
         let mut ops = Vec::new();
         for service in &desired.services {
@@ -265,7 +282,13 @@ impl Plan {
             let weight = server.weight;
             members.push(Member { dest, weight });
         }
+        let old_weights = old.as_ref().map_or(&[][..], |old| &old.last_weights);
+        let last_weights = hashed::last_weights(&service.servers, known, old_weights);
         let epoch = old.as_ref().map_or(1, |old| old.epoch.wrapping_add(1));
+        let first_line = self
+            .hash_lines
+            .allocate(hashed::lines(service.scheduler))
+            .ok_or(PlanError::NoHashLines(id))?;
         let first_member = self
             .members
             .allocate(members.len() as u32)
@@ -278,12 +301,26 @@ impl Plan {
             id: number,
             epoch,
             service,
+            last_weights,
             first_member,
+            first_line,
             row,
         };
         if old.is_none() {
-            ops.push(first_cursor(&state));
             self.filter.add(id.addr, ops);
+        }
+        // Schedulers do not understand each other's words.
+        let scheduler = old.as_ref().map(|old| old.service.scheduler);
+        if scheduler != Some(state.service.scheduler) {
+            self.next_set = self.next_set.wrapping_add(1);
+            ops.push(first_cursor(&state, self.next_set));
+        }
+        let table = hashed::table(&state.service, &state.last_weights);
+        if !table.is_empty() {
+            ops.push(Op::PutHashLines {
+                first: first_line,
+                rows: table,
+            });
         }
         ops.push(Op::PutMembers {
             first: first_member,
@@ -332,6 +369,8 @@ impl Plan {
         }
         let len = old.service.servers.len() as u32;
         self.members.retire(old.first_member, len, now);
+        let lines = hashed::lines(old.service.scheduler);
+        self.hash_lines.retire(old.first_line, lines, now);
         self.service_rows.retire(old.row, 1, now);
     }
 
@@ -455,18 +494,32 @@ fn first_key(service: ServiceId) -> DestKey {
     }
 }
 
-/// The cursor of a new service: where IPVS's stands after its servers were added one by one.
-fn first_cursor(state: &ServiceState) -> Op {
+/// The cursor of a new service: where IPVS's stands after its servers were added one by one. With
+/// lblcr, its set of servers begins as number `set`.
+fn first_cursor(state: &ServiceState, set: u16) -> Op {
     let list = &state.service.servers;
-    let added: Vec<u32> = list.iter().rev().map(|server| server.weight).collect();
-    let cursor = Cursor {
-        epoch: state.epoch,
-        index: Cursor::HEAD,
-        weight: wrr::after_adding(&added),
+    let cursor = match state.service.scheduler {
+        // No server is remembered.
+        Scheduler::Lblc => 0,
+        Scheduler::Lblcr => Set {
+            number: set,
+            changed: 0,
+            used: 0,
+        }
+        .pack(),
+        _ => {
+            let added: Vec<u32> = list.iter().rev().map(|server| server.weight).collect();
+            Cursor {
+                epoch: state.epoch,
+                index: Cursor::HEAD,
+                weight: wrr::after_adding(&added),
+            }
+            .pack()
+        }
     };
     Op::PutCursor {
         service: state.id,
-        cursor: cursor.pack(),
+        cursor,
     }
 }
 
@@ -482,7 +535,7 @@ fn service_row(state: &ServiceState) -> Service {
         epoch: state.epoch,
         scheduler: rows::scheduler(state.service.scheduler),
         flags: rows::flags(&state.service),
-        first_line: 0,
+        first_line: state.first_line,
         client_mask: rows::client_mask(&state.service),
         zero: 0,
         reserved: [0; 4],

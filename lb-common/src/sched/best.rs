@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! lc, wlc, sed and nq: the member with the least cost for its weight.
+//!
+//! Of the members that take connections it is the first with the least quotient of a cost and a
+//! weight; schedulers differ in what they take for these:
+//!
+//! | | cost | by |
+//! |---|---|---|
+//! | lc | 256 × active + inactive | 1 |
+//! | wlc, lblc, lblcr | 256 × active + inactive | weight |
+//! | sed | active + 1 | weight |
+//! | nq | 0 without active connections, else active + 1 | weight |
+//!
+//! IPVS: `ip_vs_wlc.c` and its kin compare a / b > c / d as a × d > c × b and keep the member that
+//! stands first of equals. nq takes the first idle member at once, which is the same as a cost of
+//! nothing.
+//!
+//! VERIFIER: every member is judged by the same few instructions, with factors from a table whose
+//! values the verifier does not look up, and with hardly a branch: what a branch on the scheduler
+//! or on a load teaches the verifier would make each round of the loop a different one.
+
+use super::NOBODY;
+use crate::abi::{Load, SCHED_LC, SCHED_NQ, SCHED_SED};
+
+/// What a scheduler takes for cost and weight.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Cost of an active connection.
+    active: u32,
+    /// Cost of an inactive one.
+    inactive: u32,
+    /// Cost of the connection to come, to any member.
+    always: u32,
+    /// The same, to one with active connections; a bit mask.
+    busy: u32,
+    /// Bits of the weight that count.
+    keep: u32,
+    /// Bits of it that are always set.
+    set: u32,
+}
+
+impl Rule {
+    const WLC: Self = Self {
+        active: 256,
+        inactive: 1,
+        always: 0,
+        busy: 0,
+        keep: u32::MAX,
+        set: 0,
+    };
+    const LC: Self = Self {
+        keep: 0,
+        set: 1,
+        ..Self::WLC
+    };
+    const SED: Self = Self {
+        active: 1,
+        inactive: 0,
+        always: 1,
+        ..Self::WLC
+    };
+    const NQ: Self = Self {
+        always: 0,
+        busy: 1,
+        ..Self::SED
+    };
+
+    /// The rule of a scheduler.
+    #[inline(always)]
+    pub fn of(scheduler: u8) -> &'static Self {
+        let index = usize::from(scheduler) % RULES.len();
+        RULES.get(index).unwrap_or(&Self::WLC)
+    }
+}
+
+/// Rules by `SCHED_*`; a power of two, so that any number is an index after a mask.
+static RULES: [Rule; 16] = {
+    let mut rules = [Rule::WLC; 16];
+    rules[SCHED_LC as usize] = Rule::LC;
+    rules[SCHED_SED as usize] = Rule::SED;
+    rules[SCHED_NQ as usize] = Rule::NQ;
+    rules
+};
+
+/// The best member so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Best {
+    /// Its id in `DESTS`, or [`NOBODY`].
+    pub dest: u32,
+    cost: u64,
+    weight: u64,
+}
+
+impl Best {
+    /// Nobody yet. `unknown` is a number that the compiler does not know to be 0.
+    #[inline(always)]
+    pub fn new(unknown: u32) -> Self {
+        Self {
+            // VERIFIER: as unknown as those of a member.
+            dest: NOBODY.wrapping_add(unknown),
+            // Whoever comes first is better: this times any weight is more than a cost times 0.
+            cost: u64::from(unknown) + 1,
+            weight: unknown.into(),
+        }
+    }
+
+    /// Looks at a member with a weight above 0 that is not overloaded. `opaque` returns the same
+    /// number, of which the compiler knows nothing.
+    ///
+    /// With at most `MAX_CONNS` connections, products with weights of 31 bits fit a word.
+    #[inline(always)]
+    pub fn look(
+        &mut self,
+        rule: &Rule,
+        (dest, weight): (u32, u32),
+        load: &Load,
+        opaque: impl Fn(u64) -> u64,
+    ) {
+        let (active, inactive) = (u64::from(load.active()), u64::from(load.inactive()));
+        let busy = opaque(((0u64.wrapping_sub(active)) as i64 >> 63) as u64);
+        let cost = (active.wrapping_mul(rule.active.into()))
+            .wrapping_add(inactive.wrapping_mul(rule.inactive.into()))
+            .wrapping_add(busy & u64::from(rule.busy))
+            .wrapping_add(rule.always.into());
+        let by = u64::from(weight & rule.keep | rule.set);
+        if self.cost.wrapping_mul(by) > cost.wrapping_mul(self.weight) {
+            (self.dest, self.cost, self.weight) = (dest, cost, by);
+        }
+    }
+}
+
+/// IPVS: `ip_vs_dest_conn_overhead`.
+#[inline(always)]
+pub(super) fn overhead(load: &Load) -> u64 {
+    (u64::from(load.active()) << 8) + u64::from(load.inactive())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::abi::{LOAD_ACTIVE, LOAD_INACTIVE, SCHED_WLC};
+
+    /// Members as weight, active, inactive; the place of the one chosen.
+    fn best(scheduler: u8, members: &[(u32, u32, u32)]) -> Option<u32> {
+        let mut best = Best::new(0);
+        for (dest, (weight, active, inactive)) in (0..).zip(members) {
+            if *weight > 0 {
+                let load = load(*active, *inactive);
+                best.look(Rule::of(scheduler), (dest, *weight), &load, |n| n);
+            }
+        }
+        (best.dest != NOBODY).then_some(best.dest)
+    }
+
+    fn load(active: u32, inactive: u32) -> Load {
+        Load {
+            conns: u64::from(active) * LOAD_ACTIVE + u64::from(inactive) * LOAD_INACTIVE,
+            ..Load::default()
+        }
+    }
+
+    #[test]
+    fn first_of_equals() {
+        for scheduler in [SCHED_LC, SCHED_WLC, SCHED_SED, SCHED_NQ] {
+            assert_eq!(best(scheduler, &[(0, 0, 0), (1, 0, 0), (1, 0, 0)]), Some(1));
+            assert_eq!(best(scheduler, &[(0, 0, 0), (0, 0, 0)]), None);
+            assert_eq!(best(scheduler, &[]), None);
+        }
+    }
+
+    #[test]
+    fn lc_does_not_look_at_weights() {
+        assert_eq!(best(SCHED_LC, &[(100, 2, 0), (1, 1, 255)]), Some(1));
+        assert_eq!(best(SCHED_LC, &[(100, 2, 0), (1, 1, 256)]), Some(0));
+    }
+
+    #[test]
+    fn wlc_weighs() {
+        assert_eq!(best(SCHED_WLC, &[(1, 1, 0), (3, 2, 0)]), Some(1));
+        assert_eq!(best(SCHED_WLC, &[(1, 1, 0), (3, 3, 0)]), Some(0));
+    }
+
+    #[test]
+    fn sed_prefers_the_faster_server_to_an_idle_one() {
+        assert_eq!(best(SCHED_SED, &[(1, 0, 0), (3, 1, 0)]), Some(1));
+        assert_eq!(best(SCHED_NQ, &[(1, 0, 0), (3, 1, 0)]), Some(0));
+        assert_eq!(best(SCHED_NQ, &[(3, 1, 0), (1, 0, 0), (9, 0, 0)]), Some(1));
+        assert_eq!(best(SCHED_NQ, &[(1, 1, 0), (3, 1, 0)]), Some(1));
+    }
+
+    proptest! {
+        /// Whatever the loads, somebody who takes connections is chosen if there is one, and for
+        /// wlc nobody is better.
+        #[test]
+        fn any_load_is_survived(members in prop::collection::vec((any::<u32>(), any::<u32>(), any::<u32>()), 0..20), scheduler in any::<u8>()) {
+            match best(scheduler, &members) {
+                Some(n) => prop_assert!(members[n as usize].0 > 0),
+                None => prop_assert!(members.iter().all(|m| m.0 == 0)),
+            }
+        }
+
+        #[test]
+        fn nobody_is_better(members in prop::collection::vec((1u32..100, 0u32..100, 0u32..1000), 1..20)) {
+            let quotient = |(weight, active, inactive): (u32, u32, u32)| f64::from(active * 256 + inactive) / f64::from(weight);
+            let chosen = best(SCHED_WLC, &members).unwrap();
+            let least = members.iter().copied().map(quotient).fold(f64::MAX, f64::min);
+            prop_assert!((quotient(members[chosen as usize]) - least).abs() < 1e-9);
+        }
+    }
+}
