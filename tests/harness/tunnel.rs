@@ -72,7 +72,9 @@ impl TunnelEnd {
 /// Whether this kernel has the devices: all of them or none, as distributions build it.
 fn has_devices(host: &Host) -> bool {
     let namespace = host.namespace();
-    let probe = ["link", "add", "probe", "type", "ipip", "remote", "any"];
+    // Without an address of its own it would be the same as tunl0, which comes with the module.
+    let local = host.address().to_string();
+    let probe = ["link", "add", "probe", "type", "ipip", "local", &local];
     namespace.ip(&probe).is_ok() && namespace.ip(&["link", "del", "dev", "probe"]).is_ok()
 }
 
