@@ -94,6 +94,18 @@ fn direct_routing() -> Outcome {
     exchange_all(&world, &services, 1452)
 }
 
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn direct_routing_on_a_vlan() -> Outcome {
+    if !World::has_vlans()? {
+        eprintln!("skipped: this kernel has no VLAN devices; cargo xtask test vm has them");
+        return Ok(());
+    }
+    let services = grid("DR");
+    let world = World::raise("matrix-vlan", Shape::Tagged, &services)?;
+    exchange_all(&world, &services, 1452)
+}
+
 /// Each transport and family, in an outer header of each family.
 fn tunnel_grid(kinds: &[String]) -> Vec<Service> {
     let mut services = Vec::new();
@@ -155,27 +167,34 @@ fn a_long_transfer_through_a_tunnel() -> Outcome {
 }
 
 /// The client's frames are as long as its cable takes them, so no segment of its first flight fits
-/// into the tunnel: the director says so, and the client believes it.
+/// into the tunnel: the director says so, and the client believes it, each time a bit less.
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
 fn a_client_is_told_what_fits_into_the_tunnel() -> Outcome {
-    for (family, outer, kind, fits) in [
+    let cases = [
         (Family::V4, Family::V4, "type ipip", 1480),
-        (Family::V6, Family::V4, "type gre nocsum", 1476),
         (Family::V4, Family::V6, "type gre csum", 1452),
+        (Family::V6, Family::V4, "type gre nocsum", 1476),
         (Family::V6, Family::V6, "type ipip", 1460),
-    ] {
-        let mut service = Service::new(family, Transport::Tcp, &format!("TUN {kind}"), 7000);
+    ];
+    let mut services = Vec::new();
+    for (family, outer, kind, _) in cases {
+        let port = 7000 + services.len() as u16;
+        let mut service = Service::new(family, Transport::Tcp, &format!("TUN {kind}"), port);
         service.outer = outer;
-        let services = [service];
-        let world = World::raise("matrix-mtu", Shape::Direct, &services)?;
-        let route = || {
-            let vip = family.vip().to_string();
-            world.client.namespace().ip(&["route", "get", &vip])
-        };
-        assert!(!route()?.contains("mtu"), "{}", route()?);
-        world.exchange(&services[0], SHORT, 0)?;
-        let after = route()?;
+        services.push(service);
+    }
+    let world = World::raise("matrix-mtu", Shape::Direct, &services)?;
+    let route = |family: Family| {
+        let vip = family.vip().to_string();
+        world.client.namespace().ip(&["route", "get", &vip])
+    };
+    for family in Family::BOTH {
+        assert!(!route(family)?.contains("mtu"), "{}", route(family)?);
+    }
+    for (service, (family, _, kind, fits)) in services.iter().zip(cases) {
+        world.exchange(service, SHORT, 0)?;
+        let after = route(family)?;
         assert!(after.contains(&format!("mtu {fits}")), "{kind}: {after}");
     }
     Ok(())

@@ -35,10 +35,26 @@ const FAR6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 0x100);
 pub(crate) enum Shape {
     /// Direct routing or tunnels: servers have the VIP and answer clients themselves.
     Direct,
+    /// The same on a VLAN of the wire, by VLAN devices on every host.
+    Tagged,
     /// The director is the servers' gateway, on the one interface that it has.
     MasqueradeOne,
     /// The director is the servers' gateway, on an interface of its own.
     MasqueradeTwo,
+}
+
+/// The VLAN's device.
+const TAGGED: &str = "eth0.7";
+
+impl Shape {
+    /// Interface of the client's network, on every host that is in it.
+    fn interface(self) -> &'static str {
+        if self == Self::Tagged {
+            TAGGED
+        } else {
+            INTERFACE
+        }
+    }
 }
 
 /// Which family.
@@ -89,6 +105,16 @@ impl Service {
         }
     }
 
+    /// Only masqueraded servers listen on their own addresses. The answers to these probes come by
+    /// the same way as those to clients.
+    fn check(&self) -> &'static str {
+        if self.kind == "NAT" && self.transport == Transport::Tcp {
+            "        TCP_CHECK {\n            connect_timeout 5\n        }\n"
+        } else {
+            ""
+        }
+    }
+
     /// Masqueraded servers listen on another port than the service.
     fn server_port(&self) -> u16 {
         if self.kind == "NAT" {
@@ -130,7 +156,10 @@ impl World {
             servers.push(lab.host_on(lan, name, address)?);
         }
         for host in [&client, &d1].into_iter().chain(&servers) {
-            add6(host, INTERFACE, host.address6(), 64)?;
+            if shape == Shape::Tagged {
+                tag(host)?;
+            }
+            add6(host, shape.interface(), host.address6(), 64)?;
         }
         let mut world = Self {
             director: Director::new(d1, Software::Xlvs),
@@ -159,11 +188,20 @@ impl World {
         Ok(world)
     }
 
+    /// Whether this kernel has VLAN devices.
+    pub(crate) fn has_vlans() -> Result<bool> {
+        let lab = Lab::raise("matrix-probe")?;
+        let probe = [
+            "link", "add", "link", "br0", "name", "probe", "type", "vlan", "id", "7",
+        ];
+        Ok(lab.lan().ip(&probe).is_ok())
+    }
+
     /// Addresses and routes beyond the usual.
     fn connect(&mut self) -> Result<()> {
         let director = self.director.host();
         match self.shape {
-            Shape::Direct => {
+            Shape::Direct | Shape::Tagged => {
                 for server in &self.servers {
                     for interface in ["all", "lo"] {
                         server.sysctl(&format!("net.ipv4.conf.{interface}.arp_ignore"), "1")?;
@@ -234,9 +272,10 @@ impl World {
             excluded += "        10.0.0.1/24 dev eth1\n        2001:db8:10::1/64 dev eth1\n";
         }
         let mut text = format!(
-            "vrrp_instance VI_1 {{\n    state MASTER\n    interface {INTERFACE}\n    virtual_router_id 51\n    \
+            "vrrp_instance VI_1 {{\n    state MASTER\n    interface {}\n    virtual_router_id 51\n    \
              priority 100\n    version 3\n    advert_int 0.5\n    virtual_ipaddress {{\n        {VIP}\n    }}\n    \
-             virtual_ipaddress_excluded {{\n{excluded}    }}\n}}\n"
+             virtual_ipaddress_excluded {{\n{excluded}    }}\n}}\n",
+            self.shape.interface()
         );
         for service in services {
             let _ = write!(
@@ -250,9 +289,10 @@ impl World {
             for server in &self.servers {
                 let _ = write!(
                     text,
-                    "    real_server {} {} {{\n        weight 1\n    }}\n",
+                    "    real_server {} {} {{\n        weight 1\n{}    }}\n",
                     service.outer.of(server),
-                    service.server_port()
+                    service.server_port(),
+                    service.check()
                 );
             }
             text.push_str("}\n");
@@ -275,6 +315,16 @@ impl World {
     pub(crate) fn served(&self, service: usize) -> Vec<u64> {
         self.echoes[service].iter().map(Echo::served).collect()
     }
+}
+
+/// Moves a host's address to a VLAN device.
+fn tag(host: &Host) -> Result<()> {
+    let namespace = host.namespace();
+    namespace.ip(&["addr", "flush", "dev", INTERFACE, "scope", "global"])?;
+    let vlan = ["name", TAGGED, "type", "vlan", "id", "7"];
+    namespace.ip(&[&["link", "add", "link", INTERFACE], &vlan[..]].concat())?;
+    namespace.ip(&["link", "set", "dev", TAGGED, "up"])?;
+    add4(host, TAGGED, host.address(), 24)
 }
 
 fn add4(host: &Host, interface: &str, address: Ipv4Addr, length: u8) -> Result<()> {
