@@ -28,8 +28,9 @@ const DEVICES: [&[&str]; 5] = [
 ];
 
 impl TunnelEnd {
-    /// Prepares `host`.
-    pub fn start(host: &Host) -> Result<Self> {
+    /// Prepares `host`. The kernel's GRE devices take either only packets with a checksum or only
+    /// packets without one (`ip_tunnel_rcv`, `__ip6_tnl_rcv`).
+    pub fn start(host: &Host, gre_checksum: bool) -> Result<Self> {
         // A server answers by another interface than the one that requests come in by.
         for interface in ["all", "default"] {
             host.sysctl(&format!("net.ipv4.conf.{interface}.rp_filter"), "0")?;
@@ -49,7 +50,10 @@ impl TunnelEnd {
             } else {
                 &local
             };
-            let what = [&["link", "add"], device, &["local", local]].concat();
+            let mut what = [&["link", "add"], device, &["local", local]].concat();
+            if gre_checksum && device[2].ends_with("gre") {
+                what.push("icsum");
+            }
             host.namespace().ip(&what)?;
             up(host, device[0])?;
         }

@@ -170,7 +170,8 @@ impl World {
             shape,
             lab,
         };
-        world.connect()?;
+        let with = |word: &str| services.iter().any(|service| service.kind.contains(word));
+        world.connect(with("gre csum"))?;
         for service in services {
             let listening = world.listen(service)?;
             world.echoes.push(listening);
@@ -198,7 +199,7 @@ impl World {
     }
 
     /// Addresses and routes beyond the usual.
-    fn connect(&mut self) -> Result<()> {
+    fn connect(&mut self, gre_checksum: bool) -> Result<()> {
         let director = self.director.host();
         match self.shape {
             Shape::Direct | Shape::Tagged => {
@@ -209,7 +210,7 @@ impl World {
                     }
                     add4(server, "lo", VIP, 32)?;
                     add6(server, "lo", VIP6, 128)?;
-                    self.tunnels.push(TunnelEnd::start(server)?);
+                    self.tunnels.push(TunnelEnd::start(server, gre_checksum)?);
                 }
                 eprintln!("tunnels end at {}", self.tunnels[0].name());
             }
