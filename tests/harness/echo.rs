@@ -192,8 +192,7 @@ fn answer_stream(mut stream: &TcpStream, stop: &AtomicBool) -> io::Result<()> {
             left = head.as_slice().try_into().map(u64::from_be_bytes).ok();
         }
     }
-    // The client closes first, once it has everything: its end of the connection waits, and the
-    // server's port is free for the next.
+    // The client closes first, once it has everything.
     while !stop.load(Ordering::Relaxed) {
         match stream.read(&mut block) {
             Ok(0) => break,
@@ -248,7 +247,19 @@ fn exchange_stream(stream: &TcpStream, bytes: u64) -> Result<()> {
         }
         let sent = sender.join().unwrap_or_else(|_| bail!("a thread panicked"));
         received.and(sent)
-    })
+    })?;
+    close(stream)
+}
+
+/// Closes the connection and waits until the server has done so: an end that is left alone would
+/// keep its network namespace for as long as it tries to reach the other.
+fn close(mut stream: &TcpStream) -> Result<()> {
+    stream.shutdown(std::net::Shutdown::Write)?;
+    match stream.read(&mut [0]) {
+        Ok(0) => Ok(()),
+        Ok(_) => bail!("more came back than was sent"),
+        Err(error) => Err(error).context("the server does not close the connection"),
+    }
 }
 
 fn send(mut stream: &TcpStream, bytes: u64, seed: u64) -> Result<()> {

@@ -140,7 +140,10 @@ fn gre_tunnels() -> Outcome {
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
 fn gre_tunnels_with_checksums() -> Outcome {
-    let services = tunnel_grid(&["type gre csum".to_owned()]);
+    let mut services = tunnel_grid(&["type gre csum".to_owned()]);
+    // The sum of a datagram is derived from its transport's checksum, and SCTP's is of another
+    // kind: such packets leave with a checksum of 0, which a receiver drops.
+    services.retain(|service| service.transport != Transport::Sctp);
     let world = World::raise("matrix-gre-csum", Shape::Direct, &services)?;
     exchange_all(&world, &services, DATAGRAM)
 }

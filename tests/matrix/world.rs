@@ -128,9 +128,9 @@ impl Service {
 /// Everything; fields are dropped in order.
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) director: Director,
     /// For each service, of each server.
     echoes: Vec<Vec<Echo>>,
+    director: Director,
     tunnels: Vec<TunnelEnd>,
     pub(crate) client: Host,
     servers: Vec<Host>,
@@ -162,8 +162,8 @@ impl World {
             add6(host, shape.interface(), host.address6(), 64)?;
         }
         let mut world = Self {
-            director: Director::new(d1, Software::Xlvs),
             echoes: Vec::new(),
+            director: Director::new(d1, Software::Xlvs),
             tunnels: Vec::new(),
             client,
             servers,
