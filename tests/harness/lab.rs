@@ -6,7 +6,7 @@
 //! not leave through XDP; the bridge's ends carry a program that passes everything, since a veth
 //! drains what its peer sends by XDP only then (see [`crate::pass`]).
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,13 +16,38 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result, bail};
 
 use crate::netns::{self, Namespace};
-use crate::{outcome, pass, privilege, process};
+use crate::{nics, outcome, pass, privilege, process};
 
 /// The interface that connects each host to the LAN.
 pub const INTERFACE: &str = "eth0";
 
 /// The prefix length of the LAN.
 pub const PREFIX_LENGTH: u8 = 24;
+
+/// One of the two networks of a laboratory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lan {
+    /// Where all hosts are unless said otherwise.
+    First,
+    /// Behind the directors.
+    Second,
+}
+
+impl Lan {
+    fn bridge(self) -> &'static str {
+        match self {
+            Self::First => "br0",
+            Self::Second => "br1",
+        }
+    }
+
+    fn number(self) -> usize {
+        match self {
+            Self::First => 0,
+            Self::Second => 1,
+        }
+    }
+}
 
 /// One laboratory at a time in a process: experiments measure time and share two cores.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -57,18 +82,7 @@ impl Lab {
         std::fs::create_dir_all(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
         let lan = Namespace::create(&format!("{prefix}lan"))?;
-        lan.ip(&[
-            "link",
-            "add",
-            "br0",
-            "type",
-            "bridge",
-            "stp_state",
-            "0",
-            "mcast_snooping",
-            "0",
-        ])?;
-        lan.ip(&["link", "set", "dev", "br0", "up"])?;
+        add_bridge(&lan, Lan::First.bridge())?;
         Ok(Self {
             name: name.to_owned(),
             prefix,
@@ -81,16 +95,12 @@ impl Lab {
 
     /// Adds a host with an address on the LAN; its port on the bridge has the host's name.
     pub fn host(&self, name: &str, address: Ipv4Addr) -> Result<Host> {
+        self.host_on(Lan::First, name, address)
+    }
+
+    /// Adds a host with an address on one of the LANs.
+    pub fn host_on(&self, lan: Lan, name: &str, address: Ipv4Addr) -> Result<Host> {
         let namespace = Arc::new(Namespace::create(&format!("{}{name}", self.prefix))?);
-        let inside = namespace.name();
-        self.lan.ip(&[
-            "link", "add", "dev", name, "type", "veth", "peer", "name", INTERFACE, "netns", inside,
-        ])?;
-        self.lan
-            .ip(&["link", "set", "dev", name, "master", "br0", "up"])?;
-        let cidr = format!("{address}/{PREFIX_LENGTH}");
-        namespace.ip(&["addr", "add", &cidr, "dev", INTERFACE])?;
-        namespace.ip(&["link", "set", "dev", INTERFACE, "up"])?;
         let directory = self.directory.join(name);
         std::fs::create_dir_all(&directory)?;
         let host = Host {
@@ -99,10 +109,39 @@ impl Lab {
             namespace,
             directory,
         };
-        host.run("ethtool", &["-K", INTERFACE, "tx", "off"])?;
-        run_in(&self.lan, "ethtool", &["-K", name, "tx", "off"])?;
-        self.let_xdp_frames_in(name)?;
+        self.cable(&host, INTERFACE, lan, name)?;
+        let cidr = format!("{address}/{PREFIX_LENGTH}");
+        host.namespace
+            .ip(&["addr", "add", &cidr, "dev", INTERFACE])?;
         Ok(host)
+    }
+
+    /// Gives a host another interface; `port` is the other end's name on the bridge.
+    pub fn cable(&self, host: &Host, interface: &str, lan: Lan, port: &str) -> Result<()> {
+        if nics::are_used() {
+            nics::give(&host.namespace, interface, lan.number())?;
+        } else {
+            self.connect_veth(host, interface, lan, port)?;
+        }
+        host.namespace
+            .ip(&["link", "set", "dev", interface, "up"])?;
+        Ok(())
+    }
+
+    fn connect_veth(&self, host: &Host, interface: &str, lan: Lan, port: &str) -> Result<()> {
+        let inside = host.namespace.name();
+        self.lan.ip(&[
+            "link", "add", "dev", port, "type", "veth", "peer", "name", interface, "netns", inside,
+        ])?;
+        let bridge = lan.bridge();
+        if lan == Lan::Second && self.lan.ip(&["link", "show", "dev", bridge]).is_err() {
+            add_bridge(&self.lan, bridge)?;
+        }
+        self.lan
+            .ip(&["link", "set", "dev", port, "master", bridge, "up"])?;
+        host.run("ethtool", &["-K", interface, "tx", "off"])?;
+        run_in(&self.lan, "ethtool", &["-K", port, "tx", "off"])?;
+        self.let_xdp_frames_in(port)
     }
 
     /// Attaches the passing program to a port; it stays for the laboratory's life.
@@ -186,6 +225,15 @@ impl Host {
         self.address
     }
 
+    /// The IPv6 address that goes with its first address: `192.0.2.11` has `2001:db8:2::11`, and
+    /// `10.0.0.11` has `2001:db8:10::11`. A host has it where a test adds it.
+    pub fn address6(&self) -> Ipv6Addr {
+        let [first, _, third, last] = self.address.octets();
+        let network = if first == 10 { 10 } else { third };
+        let digits = |number: u8| u16::from_str_radix(&number.to_string(), 16).unwrap_or(0);
+        Ipv6Addr::new(0x2001, 0xdb8, digits(network), 0, 0, 0, 0, digits(last))
+    }
+
     /// Its network namespace.
     pub fn namespace(&self) -> &Arc<Namespace> {
         &self.namespace
@@ -233,6 +281,12 @@ impl Host {
             .context("the interface has no hardware address")?
             .to_owned())
     }
+}
+
+fn add_bridge(lan: &Namespace, name: &str) -> Result<()> {
+    let quiet = ["stp_state", "0", "mcast_snooping", "0"];
+    lan.ip(&[&["link", "add", name, "type", "bridge"], &quiet[..]].concat())?;
+    lan.ip(&["link", "set", "dev", name, "up"]).map(drop)
 }
 
 fn run_in(namespace: &Namespace, program: &str, arguments: &[&str]) -> Result<String> {

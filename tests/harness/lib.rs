@@ -17,6 +17,8 @@
 //! - [`lab`]: raising, hosts, cleaning up. [`netns`], [`process`], [`pass`]: what they are made of.
 //! - [`site`]: the standard picture above.
 //! - [`director`]: xlvs or Debian's keepalived in that role. [`server`]: nginx. [`client`]: ab, curl.
+//! - [`echo`]: data there and back over TCP, UDP, SCTP. [`tunnel`]: where servers unpack it. [`nics`]:
+//!   hosts on network cards.
 //! - [`observer`]: adverts and gratuitous ARPs with kernel timestamps. [`requester`]: steady load.
 //! - [`experiment`]: what suites, demo and benchmark measure alike.
 //! - [`bench`]: what the forwarding benchmarks ask and answer.
@@ -27,10 +29,13 @@ pub mod bench;
 pub mod capture;
 pub mod client;
 pub mod config;
+mod decap;
 pub mod director;
+pub mod echo;
 pub mod experiment;
 pub mod lab;
 pub mod netns;
+pub mod nics;
 pub mod observer;
 pub mod outcome;
 pub mod pass;
@@ -40,5 +45,6 @@ pub mod requester;
 pub mod server;
 pub mod site;
 pub mod status;
+pub mod tunnel;
 pub mod wait;
 pub mod xdp;

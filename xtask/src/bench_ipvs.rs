@@ -103,6 +103,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         icount: true,
         script: &script,
         files: &files,
+        cards: &[],
     };
     let status = guest.run(|line| {
         reader.line(&work, line);

@@ -46,6 +46,7 @@ pub(crate) fn main() -> Result<()> {
         icount: false,
         script: "exec ./ipvs-record\n",
         files: &files,
+        cards: &[],
     };
     let status = guest.run(|line| {
         work.line(line);

@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// Which tests: those that need nothing, those that need root, or both.
     #[arg(value_enum, default_value = "all")]
     which: Which,
-    /// Run only the laboratory tests whose names contain this.
+    /// Run only the tests of the laboratory, or of the virtual machine, whose names contain this.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
 }
@@ -29,7 +29,8 @@ enum Which {
     Unit,
     /// Tests that need root: the packet program in the kernel, the laboratory.
     Lab,
-    /// The packet cases on Debian's stock kernel in a virtual machine; minutes, not in `all`.
+    /// The packet cases, and real clients and servers by every way on virtio-net, on Debian's stock
+    /// kernel in a virtual machine; minutes, not in `all`.
     Vm,
     /// Those that run here, with and without root.
     All,
@@ -64,7 +65,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let programs = test_programs()?;
     let mut tallies = Vec::new();
     if args.which == Which::Vm {
-        return conclude(&[vm_cases(&programs)?]);
+        return conclude(&[vm_cases(
+            &programs,
+            args.only.as_deref().unwrap_or_default(),
+        )?]);
     }
     if args.which != Which::Lab {
         // Some tests do more as root (the kernel's half of the packet cases, namespaces); `unit`
@@ -171,17 +175,20 @@ fn test_programs() -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-/// The packet cases, run by another kernel.
-fn vm_cases(programs: &[Program]) -> Result<Tally> {
-    let cases = programs
-        .iter()
-        .find(|program| program.name == "tests/dataplane")
-        .context("the packet cases were not compiled")?;
+/// The packet cases and the matrix, run by another kernel.
+fn vm_cases(programs: &[Program], only: &str) -> Result<Tally> {
+    let find = |name: &str| {
+        let found = programs.iter().find(|program| program.name == name);
+        found
+            .map(|program| program.path.as_path())
+            .with_context(|| format!("{name} was not compiled"))
+    };
     let mut tally = Tally {
-        name: "packet cases on Debian's kernel".to_owned(),
+        name: "packet cases and the matrix on Debian's kernel".to_owned(),
         ..Tally::default()
     };
-    let status = vm::run_tests(&cases.path, |line| {
+    let tests = [find("tests/dataplane")?, find("tests/matrix")?];
+    let status = vm::run_tests(tests, &build::binary(), only, |line| {
         println!("{line}");
         tally.read(line);
     })?;

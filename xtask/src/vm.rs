@@ -48,6 +48,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) script: &'a str,
     /// Files beside it.
     pub(crate) files: &'a [PathBuf],
+    /// Virtio-net cards, as many as given on each of as many wires.
+    pub(crate) cards: &'a [u8],
 }
 
 /// The verb itself; exits with the script's status.
@@ -60,6 +62,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         icount: args.icount,
         script: &script,
         files: &args.files,
+        cards: &[],
     };
     let status = guest.run(|line| println!("{line}"))?;
     if status != 0 {
@@ -110,7 +113,8 @@ impl Guest<'_> {
                 "-monitor",
                 "none",
             ])
-            .args(["-no-reboot", "-nic", "none"])
+            .arg("-no-reboot")
+            .args(self.network())
             .arg("-kernel")
             .arg(&kernel.image)
             .arg("-initrd")
@@ -128,6 +132,26 @@ impl Guest<'_> {
                 console.display()
             )
         })
+    }
+
+    /// A wire is one of QEMU's hubs, the last byte but one of a card's address its number.
+    fn network(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        for (wire, cards) in self.cards.iter().enumerate() {
+            for card in 1..=*cards {
+                let id = format!("w{wire}c{card}");
+                arguments.push("-netdev".to_owned());
+                arguments.push(format!("hubport,id={id},hubid={wire}"));
+                arguments.push("-device".to_owned());
+                arguments.push(format!(
+                    "virtio-net-pci,netdev={id},mac=52:54:00:00:{wire:02x}:{card:02x},romfile="
+                ));
+            }
+        }
+        if arguments.is_empty() {
+            arguments.extend(["-nic", "none"].map(str::to_owned));
+        }
+        arguments
     }
 
     fn kernel_command_line(&self) -> String {
@@ -334,21 +358,61 @@ fn file_name(path: &Path) -> String {
         .into_owned()
 }
 
-/// Runs a compiled test program on the stock kernel.
-pub(crate) fn run_tests(program: &Path, line: impl FnMut(&str)) -> Result<ExitStatus> {
+/// What the matrix needs: the cards' driver, tunnels and SCTP, and what the laboratory is built of.
+const MATRIX_MODULES: [&str; 13] = [
+    "virtio_pci",
+    "virtio_net",
+    "bridge",
+    "veth",
+    "8021q",
+    "sctp",
+    "ipip",
+    "sit",
+    "ip6_tunnel",
+    "ip_gre",
+    "ip6_gre",
+    "fou",
+    "fou6",
+];
+
+/// Cards of the first wire (client, director, two servers) and of the second (director, servers).
+const MATRIX_CARDS: [u8; 2] = [4, 3];
+
+/// Bytes of a long transfer in the guest, where instructions are translated one by one.
+const MATRIX_BYTES: u32 = 4_000_000;
+
+/// Runs compiled tests on the stock kernel: the packet cases, and the matrix of real clients and
+/// servers with the agent `xlvs`. Tests whose names do not contain `only` stay out.
+pub(crate) fn run_tests(
+    [cases, matrix]: [&Path; 2],
+    xlvs: &Path,
+    only: &str,
+    line: impl FnMut(&str),
+) -> Result<ExitStatus> {
     use std::os::unix::process::ExitStatusExt;
 
     let work = Work::begin("booting Debian's kernel");
     let script = format!(
-        "uname -r\n./{} --include-ignored --test-threads=1\n",
-        file_name(program)
+        "uname -r\nexport XLVS_BINARY=/guest/{} XLVS_LAB_CARDS=1 XLVS_MATRIX_BYTES={MATRIX_BYTES}\n\
+         ./{} --include-ignored --test-threads=1 {only}\ncases=$?\n\
+         ./{} --include-ignored --test-threads=1 --nocapture {only}\nexit $((cases | $?))\n",
+        file_name(xlvs),
+        file_name(cases),
+        file_name(matrix),
     );
+    let modules = MATRIX_MODULES.map(str::to_owned);
     let guest = Guest {
         memory: 3072,
-        modules: &[],
+        modules: &modules,
         icount: false,
         script: &script,
-        files: &[program.to_owned()],
+        files: &[
+            cases.to_owned(),
+            matrix.to_owned(),
+            xlvs.to_owned(),
+            program("ip", "iproute2")?,
+        ],
+        cards: &MATRIX_CARDS,
     };
     let status = guest.run(line)?;
     work.done();

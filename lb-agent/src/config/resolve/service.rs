@@ -9,7 +9,7 @@ use lb_common::abi::{MAX_DESTS, MAX_SERVICE_DESTS, MAX_SERVICES};
 use super::super::args::Spanned;
 use super::super::diag::{Code, Diagnostic};
 use super::super::model::{
-    ForwardMethod, Persistence, Program, Protocol, Scheduler, SchedulerFlags, ServiceId,
+    ForwardMethod, Persistence, Program, Protocol, Scheduler, SchedulerFlags, ServiceId, Tunnel,
     VirtualServer,
 };
 use super::super::raw::{
@@ -113,6 +113,10 @@ impl Resolver<'_> {
             diagnostics: self.diagnostics,
         };
         let (real_servers, sorry_server) = real_servers.resolve();
+        if protocol == Protocol::Sctp {
+            let sorry = sorry_server.iter().map(|server| server.method);
+            self.no_sum_of_sctp(real_servers.iter().map(|rs| rs.method).chain(sorry));
+        }
         let weight = real_servers.iter().map(|rs| u64::from(rs.weight)).sum();
         let (quorum, hysteresis) = self.quorum(weight);
         let one_packet = self.one_packet(protocol);
@@ -134,6 +138,18 @@ impl Resolver<'_> {
             omega: is_set(raw.omega),
             sorry_server,
         })
+    }
+
+    /// The packet program derives GRE's checksum from that of TCP or UDP, which is the same kind of
+    /// sum; SCTP's is another.
+    fn no_sum_of_sctp(&mut self, mut methods: impl Iterator<Item = ForwardMethod>) {
+        if methods.any(|method| method == ForwardMethod::Tun(Tunnel::Gre { checksum: true })) {
+            let message = "SCTP through GRE with checksums is not supported";
+            self.diagnostics.push(
+                Diagnostic::error(Code::NotSupported, self.raw.head, message)
+                    .hint("write `type gre nocsum`: SCTP has a checksum of its own"),
+            );
+        }
     }
 
     fn group(&self) -> Option<String> {

@@ -88,6 +88,21 @@ fn a_real_servers_own_method_comes_before_the_services() {
 }
 
 #[test]
+fn sctp_has_no_sum_for_gre() {
+    let servers = "real_server 192.0.2.2 80 {\nTCP_CHECK {\n}\n}";
+    for (protocol, tunnel, fits) in [
+        ("SCTP", "gre csum", false),
+        ("SCTP", "gre nocsum", true),
+        ("SCTP", "gue port 6080 csum", true),
+        ("TCP", "gre csum", true),
+    ] {
+        let head = format!("lb_algo rr\nlb_kind TUN type {tunnel}\nprotocol {protocol}");
+        let loaded = at("192.0.2.1 80", &head, servers);
+        assert_eq!(loaded.is_applicable(), fits, "{protocol} by {tunnel}");
+    }
+}
+
+#[test]
 fn the_second_of_two_equal_real_servers_is_left_out() {
     let loaded = service(
         "real_server 192.0.2.2 80 {\nweight 3\nTCP_CHECK {\n}\n}\nreal_server 192.0.2.2 80 {\nTCP_CHECK {\n}\n}",
