@@ -6,9 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use lb_agent::dataplane::plan::Op;
 use lb_common::abi::{
-    CONN_SLOTS, CONN_TICK_MASK, CONN_WORDS, CONN6_WORDS, ConnKey, Dest, FILTER_ROWS,
-    HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, Member, STATE_TIMEOUT_BITS, STATES, Service,
-    ServiceKey, Settings, Traffic, Tunnel, conn_lines, filter_bit,
+    CONN_SLOTS, CONN_TICK_MASK, CONN_WORDS, CONN6_SHARE, CONN6_WORDS, ConnKey, Dest, FILTER_ROWS,
+    HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, MAX_HOPS, Member, STATE_TIMEOUT_BITS, STATES,
+    Service, ServiceKey, Settings, Traffic, Tunnel, conn_lines, filter_bit,
 };
 use lb_common::hash::{HashKey, bucket, flow};
 use lb_common::state;
@@ -63,6 +63,7 @@ pub(crate) struct HostTables {
     links: HashMap<u32, Link>,
     hops: RefCell<HashMap<u32, Hop>>,
     cursors: RefCell<HashMap<u32, u64>>,
+    first_cursors: HashMap<u32, u64>,
     conns: Vec<Words>,
     conns6: Vec<Words6>,
     pub(crate) dest_traffic: RefCell<HashMap<u32, Traffic>>,
@@ -84,10 +85,11 @@ impl Default for HostTables {
             links: HashMap::default(),
             hops: RefCell::default(),
             cursors: RefCell::default(),
+            first_cursors: HashMap::default(),
             conns: (0..conn_lines(CAPACITY))
                 .map(|_| Words::default())
                 .collect(),
-            conns6: (0..conn_lines(CAPACITY))
+            conns6: (0..conn_lines(CAPACITY / CONN6_SHARE))
                 .map(|_| Words6::default())
                 .collect(),
             dest_traffic: RefCell::default(),
@@ -148,6 +150,7 @@ impl HostTables {
             }
             Op::PutCursor { service, cursor } => {
                 self.cursors.get_mut().insert(*service, *cursor);
+                self.first_cursors.insert(*service, *cursor);
             }
             Op::PutServiceRow { row, service } => {
                 self.service_rows.insert(*row, *service);
@@ -173,7 +176,27 @@ impl HostTables {
 
     /// Empties the connection table and leaves room for so few connections.
     pub(crate) fn shrink(&mut self, conns: u32) {
-        self.conns = (0..conn_lines(conns)).map(|_| Words::default()).collect();
+        let lines = |conns| 0..conn_lines(conns);
+        self.conns = lines(conns).map(|_| Words::default()).collect();
+        self.conns6 = lines(conns / CONN6_SHARE)
+            .map(|_| Words6::default())
+            .collect();
+    }
+
+    /// Forgets all connections, counters and ways: as if no packet had come yet.
+    #[allow(dead_code, reason = "only for the fuzzer, which shares this file")]
+    pub(crate) fn forget(&self) {
+        let lines = self.conns.iter().flatten();
+        lines
+            .chain(self.conns6.iter().flatten())
+            .for_each(|word| word.set(0));
+        self.hops.borrow_mut().clear();
+        self.dest_traffic.borrow_mut().clear();
+        for load in self.loads.borrow_mut().values_mut() {
+            (load.conns, load.overloaded) = (0, 0);
+        }
+        self.cursors.borrow_mut().clone_from(&self.first_cursors);
+        self.now_ns.set(0);
     }
 
     /// Words of all IPv4 slots: meta and key.
@@ -296,11 +319,17 @@ impl Tables for HostTables {
     }
 
     fn hop(&self, hash: u32) -> Option<Hop> {
-        Some(self.hops.borrow().get(&hash).copied().unwrap_or_default())
+        Some(
+            self.hops
+                .borrow()
+                .get(&(hash % MAX_HOPS))
+                .copied()
+                .unwrap_or_default(),
+        )
     }
 
     fn set_hop(&self, hash: u32, hop: &Hop) {
-        self.hops.borrow_mut().insert(hash, *hop);
+        self.hops.borrow_mut().insert(hash % MAX_HOPS, *hop);
     }
 
     fn pick(&self, row: u32, client: u32, virt: u32, port: u16) -> u32 {
