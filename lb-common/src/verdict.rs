@@ -80,7 +80,8 @@ verdicts! {
     DropTruncatedFrame = 9, "drop_truncated_frame", Drop;
     /// The frame ends inside the IP header, or the header's lengths contradict the frame's.
     DropMalformedIp = 10, "drop_malformed_ip", Drop;
-    /// The datagram ends inside the TCP, UDP or SCTP header.
+    /// The datagram ends inside the TCP, UDP or SCTP header, or the length in that header
+    /// contradicts the datagram's.
     DropTruncatedTransport = 11, "drop_truncated_transport", Drop;
     /// The time to live is used up; the director counts as a hop, as IPVS does.
     DropTtlExpired = 12, "drop_ttl_expired", Drop;

@@ -20,7 +20,8 @@ const OFFSET_MASK: usize = 31;
 /// IPv6 extension headers looked through.
 const MAX_EXTENSIONS: usize = 4;
 
-/// Covers where a transport header may begin, bytes behind the IPv6 header.
+/// Covers where a transport header may begin, bytes behind the IPv6 header: extension headers that
+/// are longer in all are not looked through.
 const EXTENSIONS_MASK: usize = 0x7ff;
 
 /// A packet of a flow, as far as the journey needs it. Addresses and ports are in network byte
@@ -187,13 +188,19 @@ fn extensions<P: Packet>(pkt: &P, offset: usize, first: u8) -> Result<(u8, usize
     const DESTINATION: u8 = 60;
     let mut next = first;
     let mut len = 0;
-    for _ in 0..MAX_EXTENSIONS {
+    for count in 0..=MAX_EXTENSIONS {
         match next {
+            // RFC 8200 section 4.1: right behind the IPv6 header or nowhere; the stack answers.
+            HOP_BY_HOP if count > 0 => return Err(Verdict::PassOtherProtocol),
             HOP_BY_HOP | ROUTING | DESTINATION => {
                 let [following, eights]: [u8; 2] =
                     pkt.load(offset + len).ok_or(Verdict::DropMalformedIp)?;
                 next = following;
-                len = (len + ((eights as usize + 1) << 3)) & EXTENSIONS_MASK;
+                let longer = len + ((eights as usize + 1) << 3);
+                len = longer & EXTENSIONS_MASK;
+                if longer != len {
+                    break;
+                }
             }
             EXT_FRAGMENT => return Err(Verdict::PassFragment),
             _ => return Ok((next, len)),
@@ -202,7 +209,8 @@ fn extensions<P: Packet>(pkt: &P, offset: usize, first: u8) -> Result<(u8, usize
     Err(Verdict::PassExtensionHeaders)
 }
 
-/// Ports, and TCP flags or the type of the first SCTP chunk.
+/// Ports, and TCP flags or the type of the first SCTP chunk. `len` is that of the datagram from
+/// `offset` on.
 #[inline(always)]
 fn transport<P: Packet>(
     pkt: &P,
@@ -216,6 +224,9 @@ fn transport<P: Packet>(
                 return Err(Verdict::DropTruncatedTransport);
             }
             let tcp: Tcp = pkt.load(offset).ok_or(Verdict::DropTruncatedTransport)?;
+            if !(Tcp::LEN..=len).contains(&tcp.header_len()) {
+                return Err(Verdict::DropTruncatedTransport);
+            }
             Ok((tcp.ports, tcp.flags))
         }
         PROTO_UDP => {
@@ -223,6 +234,9 @@ fn transport<P: Packet>(
                 return Err(Verdict::DropTruncatedTransport);
             }
             let udp: Udp = pkt.load(offset).ok_or(Verdict::DropTruncatedTransport)?;
+            if !(Udp::LEN..=len).contains(&udp.len()) {
+                return Err(Verdict::DropTruncatedTransport);
+            }
             Ok((udp.ports, 0))
         }
         PROTO_SCTP => {

@@ -6,8 +6,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use lb_agent::dataplane::plan::Op;
 use lb_common::abi::{
+<<<<<<< HEAD
     CONN_SLOTS, CONN_TICK_MASK, CONN_WORDS, CONN6_WORDS, ConnKey, Dest, FILTER_ROWS, Fragment,
     FragmentKey, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, Member, STATE_TIMEOUT_BITS, STATES,
+=======
+    CONN_SLOTS, CONN_TICK_MASK, CONN_WORDS, CONN6_SHARE, CONN6_WORDS, ConnKey, Dest, FILTER_ROWS,
+    HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, MAX_HOPS, Member, STATE_TIMEOUT_BITS, STATES,
+>>>>>>> fuzz
     Service, ServiceKey, Settings, Traffic, Tunnel, conn_lines, filter_bit,
 };
 use lb_common::hash::{HashKey, bucket, flow};
@@ -65,7 +70,11 @@ pub(crate) struct HostTables {
     hops: RefCell<HashMap<u32, Hop>>,
     fragments: RefCell<HashMap<FragmentKey, Fragment>>,
     cursors: RefCell<HashMap<u32, u64>>,
+<<<<<<< HEAD
     ranks: RefCell<HashMap<u32, u32>>,
+=======
+    first_cursors: HashMap<u32, u64>,
+>>>>>>> fuzz
     conns: Vec<Words>,
     conns6: Vec<Words6>,
     pub(crate) dest_traffic: RefCell<HashMap<u32, Traffic>>,
@@ -88,11 +97,15 @@ impl Default for HostTables {
             hops: RefCell::default(),
             fragments: RefCell::default(),
             cursors: RefCell::default(),
+<<<<<<< HEAD
             ranks: RefCell::default(),
+=======
+            first_cursors: HashMap::default(),
+>>>>>>> fuzz
             conns: (0..conn_lines(CAPACITY))
                 .map(|_| Words::default())
                 .collect(),
-            conns6: (0..conn_lines(CAPACITY))
+            conns6: (0..conn_lines(CAPACITY / CONN6_SHARE))
                 .map(|_| Words6::default())
                 .collect(),
             dest_traffic: RefCell::default(),
@@ -154,6 +167,7 @@ impl HostTables {
             }
             Op::PutCursor { service, cursor } => {
                 self.cursors.get_mut().insert(*service, *cursor);
+                self.first_cursors.insert(*service, *cursor);
             }
             Op::PutServiceRow { row, service } => {
                 self.service_rows.insert(*row, *service);
@@ -179,7 +193,27 @@ impl HostTables {
 
     /// Empties the connection table and leaves room for so few connections.
     pub(crate) fn shrink(&mut self, conns: u32) {
-        self.conns = (0..conn_lines(conns)).map(|_| Words::default()).collect();
+        let lines = |conns| 0..conn_lines(conns);
+        self.conns = lines(conns).map(|_| Words::default()).collect();
+        self.conns6 = lines(conns / CONN6_SHARE)
+            .map(|_| Words6::default())
+            .collect();
+    }
+
+    /// Forgets all connections, counters and ways: as if no packet had come yet.
+    #[allow(dead_code, reason = "only for the fuzzer, which shares this file")]
+    pub(crate) fn forget(&self) {
+        let lines = self.conns.iter().flatten();
+        lines
+            .chain(self.conns6.iter().flatten())
+            .for_each(|word| word.set(0));
+        self.hops.borrow_mut().clear();
+        self.dest_traffic.borrow_mut().clear();
+        for load in self.loads.borrow_mut().values_mut() {
+            (load.conns, load.overloaded) = (0, 0);
+        }
+        self.cursors.borrow_mut().clone_from(&self.first_cursors);
+        self.now_ns.set(0);
     }
 
     /// Words of all IPv4 slots: meta and key.
@@ -310,11 +344,17 @@ impl Tables for HostTables {
     }
 
     fn hop(&self, hash: u32) -> Option<Hop> {
-        Some(self.hops.borrow().get(&hash).copied().unwrap_or_default())
+        Some(
+            self.hops
+                .borrow()
+                .get(&(hash % MAX_HOPS))
+                .copied()
+                .unwrap_or_default(),
+        )
     }
 
     fn set_hop(&self, hash: u32, hop: &Hop) {
-        self.hops.borrow_mut().insert(hash, *hop);
+        self.hops.borrow_mut().insert(hash % MAX_HOPS, *hop);
     }
 
     fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {

@@ -75,7 +75,23 @@ impl Lab {
 
     /// The same with any services.
     pub(crate) fn with_services(services: Vec<DesiredService>) -> Self {
-        let mut lab = Self::bare(load_kernel());
+        Self::serving(load_kernel(), services)
+    }
+
+    /// The same in a time that stands still on both sides, so that they agree on every packet
+    /// however long it takes.
+    pub(crate) fn in_frozen_time(services: Vec<DesiredService>) -> Self {
+        Self::serving(load_kernel_with(true), services)
+    }
+
+    /// The same without the kernel.
+    #[allow(dead_code, reason = "only for the fuzzer, which shares this file")]
+    pub(crate) fn serving_on_the_host(services: Vec<DesiredService>) -> Self {
+        Self::serving(None, services)
+    }
+
+    fn serving(kernel: Option<Dataplane>, services: Vec<DesiredService>) -> Self {
+        let mut lab = Self::bare(kernel);
         lab.wanted = Desired { services };
         lab.apply(&lab.wanted.clone());
         lab.route_directly();
@@ -217,6 +233,56 @@ impl Lab {
         (verdict, after)
     }
 
+    /// Sends a frame to the kernel alone, which must do as the host did; the error says what it did
+    /// else. `false` where it cannot be sent. Counters are compared by the caller, many frames at
+    /// a time.
+    pub(crate) fn in_kernel(
+        &mut self,
+        frame: &[u8],
+        verdict: Verdict,
+        after: &[u8],
+    ) -> Result<bool, String> {
+        let Some(kernel) = &mut self.kernel else {
+            return Ok(false);
+        };
+        if frame.len() < MIN_TEST_RUN {
+            return Ok(false);
+        }
+        let (code, kernel_frame) = kernel.test_run(frame).map_err(|err| err.to_string())?;
+        if code != xdp_code(verdict) {
+            return Err(format!("XDP code {code} in the kernel"));
+        }
+        if kernel_frame != after {
+            return Err(format!("{kernel_frame:02x?} in the kernel"));
+        }
+        Ok(true)
+    }
+
+    /// Verdicts that the kernel has counted, without those that it never gave.
+    pub(crate) fn verdicts(&self) -> Option<BTreeMap<&'static str, u64>> {
+        let mut verdicts = self.kernel.as_ref()?.stats().unwrap().verdicts;
+        verdicts.retain(|_, count| *count > 0);
+        Some(verdicts)
+    }
+
+    /// Connections and traffic of all servers are the same on both.
+    pub(crate) fn assert_same_counters(&self) {
+        self.counted();
+        let Some(kernel) = &self.kernel else { return };
+        for service in kernel.stats().unwrap().services {
+            for (addr, dest) in self.host_plan.servers(service.service) {
+                let on_host = self.host.dest_traffic.borrow().get(&dest).copied();
+                let mut in_kernel = service.servers.iter().filter(|s| s.server == addr);
+                assert_eq!(
+                    in_kernel.next().map(|server| server.counts),
+                    Some(on_host.unwrap_or_default().into()),
+                    "{:?} {addr}",
+                    service.service
+                );
+            }
+        }
+    }
+
     /// Sends a frame that must be forwarded; the number of the server it went to.
     pub(crate) fn forward(&mut self, frame: &[u8]) -> u8 {
         let (verdict, after) = self.send(frame);
@@ -279,10 +345,18 @@ fn xdp_code(verdict: Verdict) -> u32 {
 
 /// The program in the kernel, where this process may load it.
 fn load_kernel() -> Option<Dataplane> {
+    load_kernel_with(false)
+}
+
+fn load_kernel_with(frozen_time: bool) -> Option<Dataplane> {
     match Dataplane::load(&LoadOptions {
         max_conns: 4096,
         hash_key: Some(hash_key()),
+<<<<<<< HEAD
         ..LoadOptions::default()
+=======
+        frozen_time,
+>>>>>>> fuzz
     }) {
         Ok(kernel) => Some(kernel),
         Err(DataplaneError::NoObject) => {

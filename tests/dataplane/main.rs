@@ -3,14 +3,19 @@
 //! kernel (BPF_PROG_TEST_RUN), which must agree on verdict, XDP code, frame and counters.
 
 mod conns;
+mod damage;
+mod extensions;
+mod flood;
 mod frames;
 mod host;
 mod icmp;
 mod lab;
 mod nat;
+mod oracle;
 mod packets;
 mod services;
 mod tun;
+mod world;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -199,7 +204,11 @@ fn ip_options_and_ethernet_padding_are_no_obstacle() {
 #[test]
 fn every_other_packet_has_its_reason_and_is_not_touched() {
     let mut lab = Lab::with_servers(Protocol::Tcp, &[(1, 1)]);
-    for (what, frame, verdict) in unwanted().into_iter().chain(damaged()) {
+    for (what, frame, verdict) in unwanted()
+        .into_iter()
+        .chain(damaged())
+        .chain(damaged_transport())
+    {
         let (seen, after) = lab.send(&frame);
         assert_eq!(seen, verdict, "{what}");
         assert_eq!(after, frame, "{what}: not to be touched");
@@ -251,19 +260,22 @@ fn unwanted() -> Vec<Case> {
     ]
 }
 
+const WHOLE: usize = usize::MAX;
+
 /// A SYN to the service with some bytes overwritten, then cut to a length.
+fn syn_with(changes: &[(usize, &[u8])], len: usize) -> Vec<u8> {
+    let mut frame = syn(50000);
+    for (at, bytes) in changes {
+        frame[*at..*at + bytes.len()].copy_from_slice(bytes);
+    }
+    frame.truncate(len);
+    frame
+}
+
+/// Damaged below the transport header.
 fn damaged() -> Vec<Case> {
-    const WHOLE: usize = usize::MAX;
-    let syn_with = |changes: &[(usize, &[u8])], len: usize| {
-        let mut frame = syn(50000);
-        for (at, bytes) in changes {
-            frame[*at..*at + bytes.len()].copy_from_slice(bytes);
-        }
-        frame.truncate(len);
-        frame
-    };
     let ethertype = 12;
-    let (version, total_len, fragment, proto) = (14, 16, 20, 23);
+    let (version, total_len, fragment) = (14, 16, 20);
     vec![
         (
             "ARP",
@@ -340,9 +352,36 @@ fn damaged() -> Vec<Case> {
             syn_with(&[(ethertype, &[0x81, 0])], 16),
             Verdict::DropTruncatedFrame,
         ),
+    ]
+}
+
+/// Damaged in the transport header.
+fn damaged_transport() -> Vec<Case> {
+    let (total_len, proto, udp_len, offset) = (16, 23, 38, 46);
+    vec![
         (
             "ends in TCP",
             syn_with(&[(total_len, &[0, 39])], WHOLE),
+            Verdict::DropTruncatedTransport,
+        ),
+        (
+            "TCP header shorter than itself",
+            syn_with(&[(offset, &[0x40])], WHOLE),
+            Verdict::DropTruncatedTransport,
+        ),
+        (
+            "TCP options beyond the datagram",
+            syn_with(&[(offset, &[0x60])], WHOLE),
+            Verdict::DropTruncatedTransport,
+        ),
+        (
+            "UDP data beyond the datagram",
+            syn_with(&[(proto, &[17]), (udp_len, &[0, 21])], WHOLE),
+            Verdict::DropTruncatedTransport,
+        ),
+        (
+            "UDP header shorter than itself",
+            syn_with(&[(proto, &[17]), (udp_len, &[0, 7])], WHOLE),
             Verdict::DropTruncatedTransport,
         ),
         (

@@ -14,6 +14,7 @@ mod build;
 mod build_ebpf;
 mod ci;
 mod demo;
+mod fuzz;
 mod linker;
 mod progress;
 mod record_ipvs;
@@ -53,6 +54,8 @@ enum Verb {
     Test(test::Args),
     /// Measure takeover times beside Debian's keepalived, or what a packet costs.
     Bench(bench::Args),
+    /// Fuzz the packet pipeline, the VRRP decoder and the configuration parser.
+    Fuzz(fuzz::Args),
     /// Run a script on Debian's stock kernel in a virtual machine.
     Vm(vm::Args),
     /// Record which servers the real IPVS chooses, for the replay in tests/ipvs.
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::main(&args),
         Verb::Test(args) => test::main(&args),
         Verb::Bench(args) => bench::main(&args),
+        Verb::Fuzz(args) => fuzz::main(&args),
         Verb::RecordIpvs => record_ipvs::main(),
         Verb::Vm(args) => vm::main(&args),
         Verb::Tidy => tidy::main(),

@@ -37,6 +37,11 @@ impl Work {
         }
     }
 
+    /// True if a terminal shows its lines.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.bar.is_some()
+    }
+
     /// A spinner on a terminal and nothing elsewhere: the caller says what happens.
     pub(crate) fn unsaid() -> Self {
         Self {

@@ -38,6 +38,9 @@ pub struct LoadOptions {
     /// Key of the hash that chooses a flow's lines; a random one when absent, which is what keeps
     /// strangers from choosing them.
     pub hash_key: Option<HashKey>,
+    /// The program's time stands still: nothing ages. For comparing it with the pipeline on the
+    /// host.
+    pub frozen_time: bool,
 }
 
 impl Default for LoadOptions {
@@ -46,9 +49,13 @@ impl Default for LoadOptions {
             max_conns: DEFAULT_CONNS,
             pins: None,
             hash_key: None,
+            frozen_time: false,
         }
     }
 }
+
+/// Jiffies shifted by so much are zero for the next thousands of years.
+const FROZEN: u32 = 63;
 
 /// What is in the kernel, and stays there for as long as this lives.
 pub(super) struct Loaded {
@@ -74,6 +81,7 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
     // not needed.
     let max_conns = options.max_conns.min(MAX_CONNS);
     let (lines, lines6) = (conn_lines(max_conns), conn_lines(max_conns / CONN6_SHARE));
+<<<<<<< HEAD
     let mut header = Header {
         version: ABI_VERSION,
         layout: ABI_LAYOUT,
@@ -84,6 +92,16 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
             None => conns::random_key()?,
         },
         number: fastrand::u64(..),
+=======
+    let shift = if options.frozen_time {
+        FROZEN
+    } else {
+        clock.shift
+    };
+    let key = match options.hash_key {
+        Some(key) => key,
+        None => conns::random_key()?,
+>>>>>>> fuzz
     };
     let pins = options.pins.clone().filter(|pins| match pins.prepare() {
         Ok(()) => true,
@@ -225,13 +243,13 @@ pub(super) fn program_fd(ebpf: &Ebpf) -> Result<&ProgramFd, DataplaneError> {
     Ok(program.fd()?)
 }
 
-/// Room for the frame that a test run gives back, an outer header included.
-const TEST_RUN_ROOM: usize = 2048;
+/// Room for what a test run may put before the frame: outer headers, or those of an answer.
+const TEST_RUN_ROOM: usize = 256;
 
 /// See `Dataplane::test_run`.
 pub(super) fn test_run(ebpf: &mut Ebpf, frame: &[u8]) -> Result<(u32, Vec<u8>), DataplaneError> {
     let xdp = program(ebpf)?;
-    let mut out = vec![0; frame.len().max(TEST_RUN_ROOM)];
+    let mut out = vec![0; frame.len() + TEST_RUN_ROOM];
     let options = TestRunOptions {
         data_in: Some(frame),
         data_out: Some(&mut out),

@@ -38,6 +38,12 @@ pub struct Tcp {
 impl Tcp {
     /// Length without options, bytes.
     pub const LEN: usize = 20;
+
+    /// Length with options, bytes: a multiple of 4 up to 60; below 20 the header is malformed.
+    #[inline(always)]
+    pub const fn header_len(&self) -> usize {
+        ((self.offset >> 4) as usize) << 2
+    }
 }
 
 /// A UDP header.
@@ -55,6 +61,12 @@ pub struct Udp {
 impl Udp {
     /// Length, bytes.
     pub const LEN: usize = 8;
+
+    /// Length of header and data, host byte order.
+    #[inline(always)]
+    pub const fn len(&self) -> usize {
+        u16::from_be(self.len) as usize
+    }
 }
 
 /// The common header of SCTP and the type of the first chunk.

@@ -61,6 +61,10 @@ pub fn encapsulate<P: Packet, T: Tables>(
         Ok(inner) => inner,
         Err(verdict) => return verdict.into(),
     };
+    // IPVS: `decrement_ttl` comes before `ensure_mtu_is_adequate`.
+    if inner.ttl <= 1 {
+        return Verdict::DropTtlExpired.into();
+    }
     let overhead = overhead(dest, tunnel);
     if inner.len + overhead > tunnel.mtu as usize {
         let room = (tunnel.mtu as usize).saturating_sub(overhead);
@@ -133,16 +137,13 @@ fn wrap<P: Packet>(
     (dest, tunnel): (&Dest, &Tunnel),
     hash: u32,
 ) -> Result<(), Verdict> {
-    if inner.ttl <= 1 {
-        return Err(Verdict::DropTtlExpired);
-    }
     one_hop(pkt, ip_offset, inner.family)?;
     let sum = if tunnel.checksum == 0 {
         None
     } else {
         inner_sum::of(pkt, ip_offset, inner.family)
     };
-    let ttl = inner.ttl - 1;
+    let ttl = inner.ttl.wrapping_sub(1);
     let outer_v6 = dest.flags & DEST_IPV6 != 0;
     // VERIFIER: a distance of few values, not a computed one.
     let by = overhead(dest, tunnel);
