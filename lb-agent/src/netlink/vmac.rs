@@ -139,9 +139,16 @@ impl Vmacs {
         ] {
             write(&conf("ipv4", &vmac.name, setting), value)?;
         }
-        // Nor does the interface beneath answer for the virtual addresses.
-        for setting in ["arp_ignore", "arp_filter"] {
-            self.change(&conf("ipv4", &base.name, setting), "1")?;
+        // Nor does the interface beneath answer for the virtual addresses, or name one of them as
+        // the sender of its own questions: RFC 9568 §8.1.2 wants no other link address in them.
+        // KEEPALIVED: it leaves `arp_announce` alone, so a reply from a virtual address gives the
+        // interface's own link address away.
+        for (setting, value) in [
+            ("arp_ignore", "1"),
+            ("arp_filter", "1"),
+            ("arp_announce", "2"),
+        ] {
+            self.change(&conf("ipv4", &base.name, setting), value)?;
         }
         self.loosen()
     }

@@ -8,6 +8,8 @@
 mod lab;
 #[path = "driver_tests/matrix.rs"]
 mod matrix;
+#[path = "driver_tests/rfc.rs"]
+mod rfc;
 #[path = "driver_tests/rivals.rs"]
 mod rivals;
 #[path = "driver_tests/vmac.rs"]

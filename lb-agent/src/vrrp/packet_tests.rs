@@ -7,6 +7,8 @@ use super::*;
 
 #[path = "packet/form_tests.rs"]
 mod form_tests;
+#[path = "packet/rfc_tests.rs"]
+mod rfc_tests;
 
 const GROUP: IpAddr = IpAddr::V4(Ipv4Addr::new(224, 0, 0, 18));
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));

@@ -308,7 +308,7 @@ impl Lan {
     fn disturb(&mut self) {
         let at = self.rng.usize(0..self.routers.len());
         match self.rng.u8(0..12) {
-            10 => self.routers[at].broken = !self.routers[at].broken,
+            10 => self.routers[at].broken = true,
             // A reload that changes the instance: it stops and starts anew.
             11 => {
                 self.stop(at);
