@@ -228,6 +228,7 @@ impl Agent {
                 max_conns,
                 pins,
                 hash_key: None,
+                ..LoadOptions::default()
             })?;
             if dataplane.goes_on() {
                 info!("going on with the services and connections of an earlier agent");

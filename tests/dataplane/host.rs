@@ -6,14 +6,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use lb_agent::dataplane::plan::Op;
 use lb_common::abi::{
-<<<<<<< HEAD
-    CONN_SLOTS, CONN_TICK_MASK, CONN_WORDS, CONN6_WORDS, ConnKey, Dest, FILTER_ROWS, Fragment,
-    FragmentKey, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, Member, STATE_TIMEOUT_BITS, STATES,
-=======
     CONN_SLOTS, CONN_TICK_MASK, CONN_WORDS, CONN6_SHARE, CONN6_WORDS, ConnKey, Dest, FILTER_ROWS,
-    HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, MAX_HOPS, Member, STATE_TIMEOUT_BITS, STATES,
->>>>>>> fuzz
-    Service, ServiceKey, Settings, Traffic, Tunnel, conn_lines, filter_bit,
+    Fragment, FragmentKey, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, MAX_HOPS, Member,
+    STATE_TIMEOUT_BITS, STATES, Service, ServiceKey, Settings, Traffic, Tunnel, conn_lines,
+    filter_bit,
 };
 use lb_common::hash::{HashKey, bucket, flow};
 use lb_common::state;
@@ -70,11 +66,8 @@ pub(crate) struct HostTables {
     hops: RefCell<HashMap<u32, Hop>>,
     fragments: RefCell<HashMap<FragmentKey, Fragment>>,
     cursors: RefCell<HashMap<u32, u64>>,
-<<<<<<< HEAD
     ranks: RefCell<HashMap<u32, u32>>,
-=======
     first_cursors: HashMap<u32, u64>,
->>>>>>> fuzz
     conns: Vec<Words>,
     conns6: Vec<Words6>,
     pub(crate) dest_traffic: RefCell<HashMap<u32, Traffic>>,
@@ -97,11 +90,8 @@ impl Default for HostTables {
             hops: RefCell::default(),
             fragments: RefCell::default(),
             cursors: RefCell::default(),
-<<<<<<< HEAD
             ranks: RefCell::default(),
-=======
             first_cursors: HashMap::default(),
->>>>>>> fuzz
             conns: (0..conn_lines(CAPACITY))
                 .map(|_| Words::default())
                 .collect(),

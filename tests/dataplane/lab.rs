@@ -352,11 +352,8 @@ fn load_kernel_with(frozen_time: bool) -> Option<Dataplane> {
     match Dataplane::load(&LoadOptions {
         max_conns: 4096,
         hash_key: Some(hash_key()),
-<<<<<<< HEAD
-        ..LoadOptions::default()
-=======
         frozen_time,
->>>>>>> fuzz
+        ..LoadOptions::default()
     }) {
         Ok(kernel) => Some(kernel),
         Err(DataplaneError::NoObject) => {

@@ -81,27 +81,20 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
     // not needed.
     let max_conns = options.max_conns.min(MAX_CONNS);
     let (lines, lines6) = (conn_lines(max_conns), conn_lines(max_conns / CONN6_SHARE));
-<<<<<<< HEAD
     let mut header = Header {
         version: ABI_VERSION,
         layout: ABI_LAYOUT,
         max_conns,
-        tick_shift: clock.shift,
+        tick_shift: if options.frozen_time {
+            FROZEN
+        } else {
+            clock.shift
+        },
         key: match options.hash_key {
             Some(key) => key,
             None => conns::random_key()?,
         },
         number: fastrand::u64(..),
-=======
-    let shift = if options.frozen_time {
-        FROZEN
-    } else {
-        clock.shift
-    };
-    let key = match options.hash_key {
-        Some(key) => key,
-        None => conns::random_key()?,
->>>>>>> fuzz
     };
     let pins = options.pins.clone().filter(|pins| match pins.prepare() {
         Ok(()) => true,
