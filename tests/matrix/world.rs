@@ -20,8 +20,9 @@ use xlvs_tests::lab::{Host, INTERFACE, Lab, Lan};
 use xlvs_tests::outcome::Outcome;
 use xlvs_tests::tunnel::TunnelEnd;
 
-/// Until the agent is MASTER and knows its servers. The virtual machine is slow.
-const READY: Duration = Duration::from_secs(60);
+/// Until the agent is MASTER and knows its servers. The virtual machine is slow, and its clock runs
+/// ahead of its work on a busy host.
+const READY: Duration = Duration::from_secs(180);
 
 const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
 const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x200);
