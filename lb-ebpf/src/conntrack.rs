@@ -248,7 +248,7 @@ fn found<'t, A: Addr, T: Tables>(
     if expired(settings, conn, now) {
         return Hit::Miss(index);
     }
-    let opens = role == Role::Request && opens(flow);
+    let opens = role == Role::Request && asks(flow);
     // A client that reuses the port of a closing connection is scheduled at once.
     if opens && is_closing(flow.proto, code) {
         return Hit::Miss(index);
@@ -325,6 +325,15 @@ const fn weight_of(code: u8) -> u64 {
         LOAD_ACTIVE
     } else {
         LOAD_INACTIVE
+    }
+}
+
+/// True if a packet asks for a connection of its own, whatever went before.
+#[inline(always)]
+fn asks<A: Addr>(flow: &Flow<A>) -> bool {
+    match flow.proto {
+        PROTO_TCP => tcp::asks(flow.what),
+        _ => opens(flow),
     }
 }
 

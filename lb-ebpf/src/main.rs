@@ -20,24 +20,22 @@
     reason = "map and packet memory is reached by pointers that the verifier checks"
 )]
 
-use core::ffi::c_void;
+mod bpf;
 
-use aya_ebpf::Global;
 use aya_ebpf::bindings::{bpf_fib_lookup as FibLookup, xdp_action, xdp_md};
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::helpers::{
-    bpf_fib_lookup, bpf_jiffies64, bpf_loop, bpf_redirect, bpf_xdp_adjust_head,
-    bpf_xdp_adjust_tail, generated::bpf_xdp_get_buff_len,
+    bpf_fib_lookup, bpf_jiffies64, bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+    generated::bpf_xdp_get_buff_len,
 };
-use aya_ebpf::macros::{btf_map, xdp};
+use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use bpf::instructions::{compare_exchange, fetch_add, opaque, run_loop};
+use bpf::maps::*;
 use bytemuck::Pod;
 use lb_common::abi::{
-    CONN_TICK_MASK, CONN_WORDS, CONN6_SHARE, CONN6_WORDS, Conn6Line, ConnLine, DEFAULT_CONNS, Dest,
-    FAMILY_IPV4, FILTER_ROWS, Fragment, FragmentKey, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load,
-    MAX_DESTS, MAX_FRAGMENTS, MAX_HASH_LINES, MAX_HOPS, MAX_LINKS, MAX_MEMBERS, MAX_SERVICE_ROWS,
-    MAX_SERVICES, Member, STEP_COUNT, STEP_FRAGMENT, STEP_ICMP, STEP_IPV6, STEP_REPLY, STEP_TUNNEL,
-    Service, ServiceKey, Settings, Traffic, Tunnel, VERDICT_SLOTS, conn_lines, filter_bit,
+    CONN_TICK_MASK, CONN_WORDS, CONN6_WORDS, Dest, FAMILY_IPV4, Fragment, FragmentKey,
+    HASH_LINE_ENTRIES, Hop, Link, Load, MAX_HOPS, Member, STEP_FRAGMENT, STEP_ICMP, STEP_IPV6,
+    STEP_REPLY, STEP_TUNNEL, Service, ServiceKey, Settings, Traffic, Tunnel, filter_bit,
 };
 use lb_common::hash::{self, HashKey};
 use lb_common::verdict::{Fate, Verdict};
@@ -46,83 +44,6 @@ use lb_ebpf::family::{V4, V6};
 use lb_ebpf::packet::Packet;
 use lb_ebpf::tables::{Line, Steps, Tables};
 use lb_ebpf::{Outcome, conntrack, forward, schedule};
-
-#[btf_map]
-static SETTINGS: Array<Settings, 1> = Array::new();
-#[btf_map]
-static FILTER: Array<u64, { FILTER_ROWS as usize }> = Array::new();
-#[btf_map]
-static SERVICES: HashMap<ServiceKey, u32, { MAX_SERVICES as usize }> = HashMap::new();
-#[btf_map]
-static SERVICE_ROWS: Array<Service, { MAX_SERVICE_ROWS as usize }> = Array::new();
-#[btf_map]
-static MEMBERS: Array<Member, { MAX_MEMBERS as usize }> = Array::new();
-#[btf_map]
-static HASH_LINES: Array<HashLine, { MAX_HASH_LINES as usize }> = Array::new();
-#[btf_map]
-static CURSORS: Array<u64, { MAX_SERVICES as usize }> = Array::new();
-#[btf_map]
-static RANKS: Array<u32, { MAX_DESTS as usize }> = Array::new();
-#[btf_map]
-static DESTS: Array<Dest, { MAX_DESTS as usize }> = Array::new();
-#[btf_map]
-static TUNNELS: Array<Tunnel, { MAX_DESTS as usize }> = Array::new();
-#[btf_map]
-static LOADS: Array<Load, { MAX_DESTS as usize }, MMAPABLE> = Array::new();
-#[btf_map]
-static LINKS: Array<Link, { MAX_LINKS as usize }> = Array::new();
-#[btf_map]
-static FRAGMENTS: LruHashMap<FragmentKey, Fragment, { MAX_FRAGMENTS as usize }> = LruHashMap::new();
-#[btf_map]
-static HOPS: Array<Hop, { MAX_HOPS as usize }> = Array::new();
-#[btf_map]
-static CONNS: Array<ConnLine, { conn_lines(DEFAULT_CONNS) as usize }, MMAPABLE> = Array::new();
-#[btf_map]
-static CONNS6: Array<Conn6Line, { conn_lines(DEFAULT_CONNS / CONN6_SHARE) as usize }, MMAPABLE> =
-    Array::new();
-#[btf_map]
-static VERDICTS: PerCpuArray<u64, { VERDICT_SLOTS as usize }> = PerCpuArray::new();
-#[btf_map]
-static DEST_TRAFFIC: PerCpuArray<Traffic, { MAX_DESTS as usize }> = PerCpuArray::new();
-
-/// The key of an IPv6 connection on its way to `claim6`.
-#[btf_map]
-static KEY6: PerCpuArray<[u64; 3], 1> = PerCpuArray::new();
-
-/// The question to the kernel's routing table, and its answer.
-#[btf_map]
-static WAY: PerCpuArray<FibLookup, 1> = PerCpuArray::new();
-
-/// What the next program is to do.
-#[btf_map]
-static ORDER: PerCpuArray<Order, 1> = PerCpuArray::new();
-
-/// Programs that others go on in, by `STEP_*`.
-#[btf_map]
-static STEPS: ProgramArray<{ STEP_COUNT as usize }> = ProgramArray::new();
-
-/// The agent maps the table into its memory (`BPF_F_MMAPABLE`).
-const MMAPABLE: usize = 1 << 10;
-
-// Set by the agent at load, constants to the verifier from then on.
-#[unsafe(no_mangle)]
-static CONN_LINES: Global<u32> = Global::new(conn_lines(DEFAULT_CONNS));
-#[unsafe(no_mangle)]
-static CONN6_LINES: Global<u32> = Global::new(conn_lines(DEFAULT_CONNS / CONN6_SHARE));
-#[unsafe(no_mangle)]
-static TICK_SHIFT: Global<u32> = Global::new(0);
-#[unsafe(no_mangle)]
-static HASH_0: Global<u64> = Global::new(0);
-#[unsafe(no_mangle)]
-static HASH_1: Global<u64> = Global::new(0);
-#[unsafe(no_mangle)]
-static HASH_2: Global<u64> = Global::new(0);
-#[unsafe(no_mangle)]
-static HASH_3: Global<u64> = Global::new(0);
-#[unsafe(no_mangle)]
-static HASH_4: Global<u64> = Global::new(0);
-#[unsafe(no_mangle)]
-static HASH_5: Global<u64> = Global::new(0);
 
 /// GPL-compatible, as the helpers ask for.
 #[unsafe(no_mangle)]
@@ -217,17 +138,6 @@ pub fn xlvs_fragment(ctx: XdpContext) -> u32 {
 
 /// Covers where an IP header may start.
 const IP_OFFSET: usize = 31;
-
-/// What the next program is to do.
-#[derive(Clone, Copy, Default)]
-#[repr(C)]
-struct Order {
-    verdict: u32,
-    ip_offset: u32,
-    family: u32,
-    dest: u32,
-    hash: u32,
-}
 
 /// [`Tables::best`]
 #[unsafe(no_mangle)]
@@ -433,19 +343,6 @@ impl Packet for XdpPacket {
     fn ingress_ifindex(&self) -> u32 {
         self.ctx.ingress_ifindex() as u32
     }
-}
-
-/// The same number, of which the compiler knows nothing.
-///
-/// VERIFIER(6.18): "invalid access to packet": from a check that the frame has `total_len` bytes
-/// the compiler concludes that a header within `total_len` needs no check of its own; the verifier
-/// cannot follow.
-#[inline(always)]
-fn opaque(mut value: usize) -> usize {
-    // SAFETY: a register move. (Without an instruction, two lines of source would share one offset
-    // in the line information, which the kernel refuses.)
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(nomem, nostack)) };
-    value
 }
 
 /// The maps.
@@ -848,58 +745,6 @@ fn go_on(pkt: &XdpPacket, step: u32) -> Outcome {
     unsafe { STEPS.tail_call(&pkt.ctx, step) };
     // The array has a hole: the program was loaded by somebody else.
     Verdict::DropInternal.into()
-}
-
-#[inline(always)]
-fn run_loop<F: FnMut() -> bool>(limit: u32, step: &mut F) {
-    // SAFETY: `body` is given the closure it was made for, on this program's stack.
-    unsafe {
-        bpf_loop(
-            limit,
-            body::<F> as *mut c_void,
-            core::ptr::from_mut(step).cast(),
-            0,
-        );
-    }
-}
-
-/// What `bpf_loop` calls: 0 goes on, 1 ends the loop.
-extern "C" fn body<F: FnMut() -> bool>(_index: u32, step: *mut c_void) -> i64 {
-    // SAFETY: see `run_loop`.
-    let step = unsafe { &mut *step.cast::<F>() };
-    i64::from(!step())
-}
-
-/// Atomic compare-and-exchange of one word; what was there before.
-///
-/// The BPF target of rustc has no `AtomicU64::compare_exchange`, so this is the instruction itself
-/// (kernel 5.12, `-C target-cpu=v3`).
-#[inline(always)]
-fn compare_exchange(word: *mut u64, old: u64, new: u64) -> u64 {
-    let mut seen = old;
-    // SAFETY: `word` points into a map value, 8-aligned by the array's layout.
-    unsafe {
-        core::arch::asm!(
-            "r0 = cmpxchg_64({word} + 0, r0, {new})",
-            word = in(reg) word,
-            new = in(reg) new,
-            inlateout("r0") seen,
-        );
-    }
-    seen
-}
-
-/// Atomic addition; whose old value nobody wants.
-#[inline(always)]
-fn fetch_add(word: *mut u64, delta: u64) {
-    // SAFETY: `word` points into a map value, 8-aligned by the array's layout.
-    unsafe {
-        core::arch::asm!(
-            "lock *(u64 *)({word} + 0) += {delta}",
-            word = in(reg) word,
-            delta = in(reg) delta,
-        );
-    }
 }
 
 #[panic_handler]

@@ -137,7 +137,7 @@ fn whole<P: Packet>(pkt: &P, ip_offset: usize, fragment: bool) -> Result<Flow<V4
         return Err(Verdict::PassFragment);
     }
     let l4_offset = ip_offset + header_len;
-    let (ports, what) = transport(pkt, ip.proto, l4_offset, total_len - header_len)?;
+    let (ports, what) = transport(pkt, ip.proto, l4_offset, total_len - header_len, fragment)?;
     Ok(Flow {
         ip_offset,
         l4_offset,
@@ -166,7 +166,7 @@ pub fn ipv6<P: Packet>(pkt: &P, ip_offset: usize) -> Result<Flow<V6>, Verdict> {
         return Err(Verdict::DropMalformedIp);
     }
     let l4_offset = ip_offset + Ipv6::LEN + before;
-    let (ports, what) = transport(pkt, proto, l4_offset, payload_len - before)?;
+    let (ports, what) = transport(pkt, proto, l4_offset, payload_len - before, false)?;
     Ok(Flow {
         ip_offset,
         l4_offset,
@@ -217,6 +217,7 @@ fn transport<P: Packet>(
     proto: u8,
     offset: usize,
     len: usize,
+    fragment: bool,
 ) -> Result<(Ports, u8), Verdict> {
     match proto {
         PROTO_TCP => {
@@ -234,7 +235,8 @@ fn transport<P: Packet>(
                 return Err(Verdict::DropTruncatedTransport);
             }
             let udp: Udp = pkt.load(offset).ok_or(Verdict::DropTruncatedTransport)?;
-            if !(Udp::LEN..=len).contains(&udp.len()) {
+            // Of a datagram in fragments only the first part is here.
+            if udp.len() < Udp::LEN || (!fragment && udp.len() > len) {
                 return Err(Verdict::DropTruncatedTransport);
             }
             Ok((udp.ports, 0))

@@ -298,11 +298,6 @@ fn damaged() -> Vec<Case> {
             Verdict::PassOtherHost,
         ),
         (
-            "more fragments",
-            syn_with(&[(fragment, &[0x20])], WHOLE),
-            Verdict::PassFragment,
-        ),
-        (
             "later fragment",
             syn_with(&[(fragment, &[0, 16])], WHOLE),
             Verdict::PassFragment,

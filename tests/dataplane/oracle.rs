@@ -35,6 +35,9 @@ struct Seen {
     len: usize,
 }
 
+const FRAGMENT: &str = "it is a fragment";
+const ICMP: &str = "it is ICMP";
+
 /// The services, for judging frames.
 pub(crate) struct Oracle {
     kinds: Vec<Kind>,
@@ -71,6 +74,8 @@ impl Oracle {
         };
         let seen = match look(frame) {
             Ok(seen) => seen,
+            // Both follow a flow, as other cases look at in detail.
+            Err(why) if why == FRAGMENT || why == ICMP => return Ok(Judgement::Depends),
             Err(why) => return refused(&why),
         };
         let Some(kind) = self.service(&seen) else {
@@ -209,7 +214,7 @@ fn look(frame: &[u8]) -> Result<Seen, String> {
         _ => return Err("it is no IP".to_owned()),
     };
     if payload.fragmented {
-        return Err("it is a fragment".to_owned());
+        return Err(FRAGMENT.to_owned());
     }
     let (protocol, ports, opens) = transport(&sliced, payload.ip_number, payload.payload)?;
     Ok(Seen {
@@ -283,6 +288,7 @@ fn transport(
             let port = |at: usize| u16::from_be_bytes([payload[at], payload[at + 1]]);
             Ok((Protocol::Sctp, (port(0), port(2)), payload[12] == INIT))
         }
+        Some(TransportSlice::Icmpv4(_) | TransportSlice::Icmpv6(_)) => Err(ICMP.to_owned()),
         _ => Err("it is neither TCP, UDP nor SCTP".to_owned()),
     }
 }

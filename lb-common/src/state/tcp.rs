@@ -139,9 +139,15 @@ pub const fn name(state: u8) -> &'static str {
 
 /// True if a segment with these flags opens a connection.
 ///
-/// IPVS: `tcp_conn_schedule` opens one for a SYN only (unless `sloppy_tcp`).
+/// IPVS: `tcp_conn_schedule` opens one for a SYN only (unless `sloppy_tcp`), with ACK or without.
 #[inline(always)]
 pub const fn opens(flags: u8) -> bool {
+    flags & (FLAG_SYN | FLAG_RST) == FLAG_SYN
+}
+
+/// True if a segment with these flags asks for a connection of its own, whatever went before.
+#[inline(always)]
+pub const fn asks(flags: u8) -> bool {
     flags & (FLAG_SYN | FLAG_RST | FLAG_ACK) == FLAG_SYN
 }
 

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The maps, and the numbers that the agent sets at load. Names are those of `lb_common::abi::maps`.
+
+use aya_ebpf::Global;
+use aya_ebpf::bindings::bpf_fib_lookup as FibLookup;
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
+use aya_ebpf::macros::btf_map;
+use lb_common::abi::{
+    CONN6_SHARE, Conn6Line, ConnLine, DEFAULT_CONNS, Dest, FILTER_ROWS, Fragment, FragmentKey,
+    HashLine, Hop, Link, Load, MAX_DESTS, MAX_FRAGMENTS, MAX_HASH_LINES, MAX_HOPS, MAX_LINKS,
+    MAX_MEMBERS, MAX_SERVICE_ROWS, MAX_SERVICES, Member, STEP_COUNT, Service, ServiceKey, Settings,
+    Traffic, Tunnel, VERDICT_SLOTS, conn_lines,
+};
+
+#[btf_map]
+pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
+#[btf_map]
+pub(crate) static FILTER: Array<u64, { FILTER_ROWS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static SERVICES: HashMap<ServiceKey, u32, { MAX_SERVICES as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static SERVICE_ROWS: Array<Service, { MAX_SERVICE_ROWS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static MEMBERS: Array<Member, { MAX_MEMBERS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static HASH_LINES: Array<HashLine, { MAX_HASH_LINES as usize }> = Array::new();
+#[btf_map]
+pub(crate) static CURSORS: Array<u64, { MAX_SERVICES as usize }> = Array::new();
+#[btf_map]
+pub(crate) static RANKS: Array<u32, { MAX_DESTS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static DESTS: Array<Dest, { MAX_DESTS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static TUNNELS: Array<Tunnel, { MAX_DESTS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static LOADS: Array<Load, { MAX_DESTS as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub(crate) static LINKS: Array<Link, { MAX_LINKS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, Fragment, { MAX_FRAGMENTS as usize }> =
+    LruHashMap::new();
+#[btf_map]
+pub(crate) static HOPS: Array<Hop, { MAX_HOPS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static CONNS: Array<ConnLine, { conn_lines(DEFAULT_CONNS) as usize }, MMAPABLE> =
+    Array::new();
+#[btf_map]
+pub(crate) static CONNS6: Array<
+    Conn6Line,
+    { conn_lines(DEFAULT_CONNS / CONN6_SHARE) as usize },
+    MMAPABLE,
+> = Array::new();
+#[btf_map]
+pub(crate) static VERDICTS: PerCpuArray<u64, { VERDICT_SLOTS as usize }> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static DEST_TRAFFIC: PerCpuArray<Traffic, { MAX_DESTS as usize }> = PerCpuArray::new();
+
+/// The key of an IPv6 connection on its way to `claim6`.
+#[btf_map]
+pub(crate) static KEY6: PerCpuArray<[u64; 3], 1> = PerCpuArray::new();
+
+/// The question to the kernel's routing table, and its answer.
+#[btf_map]
+pub(crate) static WAY: PerCpuArray<FibLookup, 1> = PerCpuArray::new();
+
+/// What the next program is to do.
+#[btf_map]
+pub(crate) static ORDER: PerCpuArray<Order, 1> = PerCpuArray::new();
+
+/// Programs that others go on in, by `STEP_*`.
+#[btf_map]
+pub(crate) static STEPS: ProgramArray<{ STEP_COUNT as usize }> = ProgramArray::new();
+
+/// The agent maps the table into its memory (`BPF_F_MMAPABLE`).
+const MMAPABLE: usize = 1 << 10;
+
+// Set by the agent at load, constants to the verifier from then on.
+#[unsafe(no_mangle)]
+pub(crate) static CONN_LINES: Global<u32> = Global::new(conn_lines(DEFAULT_CONNS));
+#[unsafe(no_mangle)]
+pub(crate) static CONN6_LINES: Global<u32> = Global::new(conn_lines(DEFAULT_CONNS / CONN6_SHARE));
+#[unsafe(no_mangle)]
+pub(crate) static TICK_SHIFT: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static HASH_0: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static HASH_1: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static HASH_2: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static HASH_3: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static HASH_4: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static HASH_5: Global<u64> = Global::new(0);
+
+/// What the next program is to do.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Order {
+    pub(crate) verdict: u32,
+    pub(crate) ip_offset: u32,
+    pub(crate) family: u32,
+    pub(crate) dest: u32,
+    pub(crate) hash: u32,
+}

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What only the kernel's half needs: the maps themselves, and instructions that rustc does not make.
+
+pub(crate) mod instructions;
+pub(crate) mod maps;
