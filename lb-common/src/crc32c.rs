@@ -9,6 +9,10 @@ const POLY: u32 = 0x82f6_3b78;
 /// x^(8 * 2^k), for k from 0 to 15.
 const POWERS: [u32; 16] = powers();
 
+#[allow(
+    clippy::indexing_slicing,
+    reason = "a constant: what is out of bounds does not compile"
+)]
 const fn powers() -> [u32; 16] {
     let mut powers = [0; 16];
     // x^8
@@ -42,12 +46,10 @@ const fn multiply(a: u32, mut b: u32) -> u32 {
 pub fn of_change(change: u32, behind: u32) -> u32 {
     // Four bytes go through the register: multiplied by x^32.
     let mut crc = multiply(POWERS[2], change);
-    let mut k = 0;
-    while k < POWERS.len() {
+    for (k, power) in POWERS.into_iter().enumerate() {
         if behind >> k & 1 != 0 {
-            crc = multiply(POWERS[k], crc);
+            crc = multiply(power, crc);
         }
-        k += 1;
     }
     crc
 }

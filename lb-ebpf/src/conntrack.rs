@@ -548,7 +548,7 @@ fn worth(settings: &Settings, word: u64, now: u32) -> u64 {
         return 0;
     }
     let class = (row(settings, conn) >> STATE_TIMEOUT_BITS) as u64;
-    class << AGE_BITS | (AGE_MASK - conn.age(now) as u64 & AGE_MASK)
+    class << AGE_BITS | ((AGE_MASK - conn.age(now) as u64) & AGE_MASK)
 }
 
 /// Bits of an age; a class stands above them.

@@ -311,9 +311,9 @@ impl Lab {
             })
             .collect();
         let mut service_counts = TrafficCounts::default();
-        host_servers
-            .values()
-            .for_each(|counts| service_counts += *counts);
+        for counts in host_servers.values() {
+            service_counts += *counts;
+        }
         if let Some(kernel) = &self.kernel {
             let stats = kernel.stats().unwrap();
             let stats = stats.services.iter().find(|s| s.service == id).unwrap();

@@ -57,7 +57,7 @@ impl Target {
         match self {
             Self::Pipeline => 8192,
             Self::Vrrp => 4200,
-            Self::Config => 4096,
+            Self::Config => 2048,
         }
     }
 }
@@ -71,12 +71,12 @@ const TRIPLE: &str = if cfg!(target_arch = "aarch64") {
 };
 
 /// As cargo-fuzz has it: a counter an edge, and comparisons that libFuzzer learns from.
-const RUSTFLAGS: &str = "-Cpasses=sancov-module \
+const RUSTFLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares \
-    -Ccodegen-units=1 --cfg fuzzing";
+    -Ccodegen-units=1";
 
 /// The verb itself.
 pub(crate) fn main(args: &Args) -> Result<()> {
@@ -109,6 +109,12 @@ fn place(kind: &str, target: Target) -> Result<PathBuf> {
 }
 
 fn build(targets: &[Target]) -> Result<()> {
+    if !["c++", "g++", "clang++"]
+        .iter()
+        .any(|name| run::find(name).is_some())
+    {
+        bail!("libFuzzer needs a C++ compiler; on Debian: sudo apt-get install g++");
+    }
     let mut command = run::cargo();
     command
         .args(["build", "--profile=fuzz", "--package=xlvs-tests"])

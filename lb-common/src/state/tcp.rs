@@ -40,6 +40,10 @@ pub const FLAG_ACK: u8 = 0x10;
 
 /// One row of a table: the next state of each state, four bits each, so that a transition is a
 /// shift and no load.
+#[allow(
+    clippy::indexing_slicing,
+    reason = "a constant: what is out of bounds does not compile"
+)]
 const fn row(next: [u8; 11]) -> u64 {
     let mut packed = 0;
     let mut state = 0;

@@ -63,6 +63,10 @@ impl Udp {
     pub const LEN: usize = 8;
 
     /// Length of header and data, host byte order.
+    #[allow(
+        clippy::len_without_is_empty,
+        reason = "a field of the header, never 0 in a valid one"
+    )]
     #[inline(always)]
     pub const fn len(&self) -> usize {
         u16::from_be(self.len) as usize

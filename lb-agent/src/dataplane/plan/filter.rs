@@ -57,7 +57,7 @@ mod tests {
         filter.add(addr, &mut ops);
         filter.add(addr, &mut ops);
         filter.remove(addr, &mut ops);
-        assert!(matches!(ops[..], [Op::PutFilter { row, .. }] if row.count_ones() == 1));
+        assert!(matches!(ops[..], [Op::PutFilter { row, .. }] if row.is_power_of_two()));
         filter.remove(addr, &mut ops);
         assert!(matches!(ops[1..], [Op::PutFilter { row: 0, .. }]));
     }

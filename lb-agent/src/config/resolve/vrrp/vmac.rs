@@ -105,9 +105,7 @@ pub(in super::super) fn services(
     for instance in instances.iter().filter(|instance| instance.vmac.is_some()) {
         let vmac = instance.vmac.as_ref().map(|vmac| vmac.name.as_str());
         let mut on_it = instance.addresses().filter(|vip| {
-            let served = servers
-                .iter()
-                .any(|vs| IpAddr::from(vs.id.addr) == vip.addr);
+            let served = servers.iter().any(|vs| vs.id.addr == vip.addr);
             served && Some(instance.device_of(vip)) == vmac
         });
         let said = raw.instances.iter().find(|said| said.name == instance.name);
