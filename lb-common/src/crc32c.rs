@@ -43,13 +43,19 @@ const fn multiply(a: u32, mut b: u32) -> u32 {
 /// What changes in the CRC32c of a message when four of its bytes change by `change` (exclusive or,
 /// the first byte lowest) and `behind` bytes follow them.
 #[inline(always)]
+#[allow(
+    clippy::indexing_slicing,
+    reason = "unrolled by the compiler; an iterator would put the powers on the stack"
+)]
 pub fn of_change(change: u32, behind: u32) -> u32 {
     // Four bytes go through the register: multiplied by x^32.
     let mut crc = multiply(POWERS[2], change);
-    for (k, power) in POWERS.into_iter().enumerate() {
+    let mut k = 0;
+    while k < POWERS.len() {
         if behind >> k & 1 != 0 {
-            crc = multiply(power, crc);
+            crc = multiply(POWERS[k], crc);
         }
+        k += 1;
     }
     crc
 }
