@@ -6,6 +6,7 @@ mod conns;
 mod frames;
 mod host;
 mod lab;
+mod sched;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -11,7 +11,7 @@ use crate::vm::Guest;
 use crate::{apt, run};
 
 /// What the recorder needs in the guest.
-const MODULES: [&str; 10] = [
+const MODULES: [&str; 15] = [
     "veth",
     "ip_vs",
     "ip_vs_rr",
@@ -22,6 +22,11 @@ const MODULES: [&str; 10] = [
     "ip_vs_nq",
     "ip_vs_fo",
     "ip_vs_ovf",
+    "ip_vs_sh",
+    "ip_vs_dh",
+    "ip_vs_mh",
+    "ip_vs_lblc",
+    "ip_vs_lblcr",
 ];
 
 /// The verb itself.
@@ -34,7 +39,8 @@ pub(crate) fn main() -> Result<()> {
         "ipvs-record",
     ]))?;
     let recorder = run::target_dir().join("debug/examples/ipvs-record");
-    let files = vec![recorder, program("ipvsadm")?, program("ip")?];
+    let mut files = vec![recorder, program("ipvsadm")?, program("ip")?];
+    files.extend(LIBRARIES.into_iter().filter_map(private_library));
     let modules = MODULES.map(str::to_owned);
     let work = Work::begin("recording IPVS's choices in the virtual machine");
     let mut record = String::new();
@@ -42,7 +48,7 @@ pub(crate) fn main() -> Result<()> {
         memory: 1024,
         modules: &modules,
         icount: false,
-        script: "exec ./ipvs-record\n",
+        script: "export LD_LIBRARY_PATH=.\nexec ./ipvs-record\n",
         files: &files,
     };
     let status = guest.run(|line| {
@@ -60,10 +66,27 @@ pub(crate) fn main() -> Result<()> {
     Ok(())
 }
 
+/// What ipvsadm needs, and the packages that have it.
+const LIBRARIES: [&str; 3] = ["libpopt.so.0", "libnl-3.so.200", "libnl-genl-3.so.200"];
+const LIBRARY_PACKAGES: [&str; 3] = ["libpopt0", "libnl-3-200", "libnl-genl-3-200"];
+
+/// A library that was unpacked for this project alone; others come along with the program.
+fn private_library(name: &str) -> Option<PathBuf> {
+    ["usr/lib", "lib"]
+        .iter()
+        .filter_map(|directory| std::fs::read_dir(apt::private_root().join(directory)).ok())
+        .flatten()
+        .flatten()
+        .map(|triple| triple.path().join(name))
+        .find(|path| path.exists())
+}
+
 /// A program of this machine, or unpacked for this project alone.
 fn program(name: &str) -> Result<PathBuf> {
     if run::find(name).is_none() {
-        apt::unpack(&[name])?;
+        let mut packages = vec![name];
+        packages.extend(LIBRARY_PACKAGES);
+        apt::unpack(&packages)?;
     }
     run::find(name).with_context(|| format!("cannot find {name}"))
 }
