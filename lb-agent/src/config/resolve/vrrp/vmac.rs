@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `use_vmac`: name and link address of the interface, and what it does not go together with.
 
-
 use super::super::super::diag::{Code, Diagnostic, quoted};
 use super::super::super::model::{Family, VirtualServer, Vmac, VrrpInstance};
 use super::super::super::raw::{RawConfig, RawGlobal, RawInstance, RawVmac};
