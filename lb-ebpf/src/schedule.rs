@@ -182,7 +182,7 @@ pub fn search<T: Tables>(tables: &T, row: u32, scheduler: u8, heaviest: u32) -> 
         };
         found.weigh(weight, &load);
         if is_usable(tables, dest, &load) {
-            let at = (index, service.members);
+            let at = (index.wrapping_add(service.zero), service.members);
             found.look(&search, at, weight, &load, |n| tables.opaque(n));
         }
     }
@@ -223,10 +223,11 @@ pub fn replicas<T: Tables>(tables: &T, row: u32, most: bool) -> u64 {
         if joined == 0 {
             continue;
         }
-        replicas.count(joined);
+        replicas.count(joined, |n| tables.opaque(n));
         // IPVS: the busiest may be an overloaded one.
         if weight != 0 && (most || is_usable(tables, dest, &load)) {
-            replicas.look(index, weight, &load, joined);
+            let index = index.wrapping_add(service.zero);
+            replicas.look(index, weight, &load, joined, |n| tables.opaque(n));
         }
     }
     replicas.pack()

@@ -158,6 +158,11 @@ impl Lab {
         self.kernel.as_ref()
     }
 
+    /// The same, to run it alone.
+    pub(crate) fn kernel_mut(&mut self) -> Option<&mut Dataplane> {
+        self.kernel.as_mut()
+    }
+
     fn know_link(&mut self, ifindex: u32, mac: [u8; 6]) {
         let row = Link {
             mac: Mac::new(mac),

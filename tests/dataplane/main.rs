@@ -13,6 +13,7 @@ mod lab;
 mod nat;
 mod oracle;
 mod packets;
+mod sched;
 mod services;
 mod tun;
 mod world;

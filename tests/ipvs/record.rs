@@ -21,23 +21,21 @@ use anyhow::{Context, Result, bail, ensure};
 use etherparse::PacketBuilder;
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
-use events::{Event, SCHEDULERS, VIP, WEIGHTS, client, events, server};
+use events::{Event, Kind, VIP, client, events, records, server, title};
 
 /// Servers are told apart by the last byte of their MAC address, set by static neighbour entries.
 const SERVER_MAC: [u8; 5] = [2, 0, 0, 0, 1];
 const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xc1];
 
-/// A forwarded frame comes back at once; a refused connection has an answer of another kind.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// A forwarded frame comes back at once, a refused connection has an answer of another kind; only a
+/// virtual machine that is kept waiting takes longer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> Result<()> {
     set_up()?;
     let wire = Wire::open("cl0", "in0")?;
-    let kinds = SCHEDULERS
-        .iter()
-        .flat_map(|scheduler| WEIGHTS.map(|weights| (scheduler, weights)));
-    for (number, (scheduler, weights)) in kinds.enumerate() {
-        record(&wire, number, scheduler, weights)?;
+    for (number, (kind, weights)) in records().enumerate() {
+        record(&wire, number, kind, weights)?;
     }
     Ok(())
 }
@@ -71,6 +69,11 @@ fn set_up() -> Result<()> {
         "sysctl -qw net.ipv4.conf.all.send_redirects=0",
         "sysctl -qw net.ipv4.conf.in0.send_redirects=0",
         "sysctl -qw net.ipv6.conf.all.disable_ipv6=1",
+        // Every refused connection is answered, and no connection is forgotten meanwhile.
+        "sysctl -qw net.ipv4.icmp_ratelimit=0",
+        "sysctl -qw net.ipv4.icmp_msgs_per_sec=1000000",
+        "sysctl -qw net.ipv4.icmp_msgs_burst=1000000",
+        "ipvsadm --set 100000 100000 100000",
     ] {
         run(line)?;
     }
@@ -79,32 +82,41 @@ fn set_up() -> Result<()> {
 }
 
 /// Plays all events to one service and prints its record.
-fn record(wire: &Wire, number: usize, scheduler: &str, weights: &[u32]) -> Result<()> {
+fn record(wire: &Wire, number: usize, kind: Kind, weights: &[u32]) -> Result<()> {
     run("ipvsadm -C")?;
-    run(&format!("ipvsadm -A -t {VIP} -s {scheduler}"))?;
+    let flags = match kind.flags {
+        "" => String::new(),
+        flags => format!(" -b {flags}"),
+    };
+    run(&format!("ipvsadm -A -t {VIP} -s {}{flags}", kind.scheduler))?;
     for (n, weight) in (1..).zip(weights) {
         let server = server(number, n);
         run(&format!(
             "ip neigh add {} lladdr 02:00:00:00:01:{n:02x} dev in0",
             server.ip()
         ))?;
-        run(&format!("ipvsadm -a -t {VIP} -r {server} -g -w {weight}"))?;
+        run(&format!(
+            "ipvsadm -a -t {VIP} -r {server} -g -w {weight} -x {}",
+            kind.upper
+        ))?;
     }
-    let mut sequence = String::new();
+    let mut sequence = Vec::new();
     for event in events() {
         match event {
             Event::Open(n) => {
                 let server = wire.send(client(number, n), "S")?;
-                sequence.push(char::from(b'0' + server));
+                sequence.push(server);
                 if server != 0 {
                     wire.send(client(number, n), "A")?;
                 }
             }
+            // A refused connection is not there to be closed.
+            Event::Close(n) if sequence.get(n) == Some(&0) => {}
             Event::Close(n) => drop(wire.send(client(number, n), "FA")?),
-            Event::Reset(n) => drop(wire.send(client(number, n), "R")?),
         }
     }
-    println!("{scheduler} {weights:?}\n{sequence}");
+    println!("{}", title((kind, weights)));
+    println!("{}", events::pack(&sequence));
     let listing = run(&format!("ipvsadm -Ln -t {VIP}"))?;
     for n in 1..=weights.len() {
         let row = listing
@@ -175,7 +187,7 @@ impl Wire {
                 return Ok(0);
             }
         }
-        Ok(0)
+        bail!("no answer to {flags} from {from}")
     }
 }
 

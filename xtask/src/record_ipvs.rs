@@ -9,7 +9,7 @@ use crate::run;
 use crate::vm::{self, Guest};
 
 /// What the recorder needs in the guest.
-const MODULES: [&str; 10] = [
+const MODULES: [&str; 15] = [
     "veth",
     "ip_vs",
     "ip_vs_rr",
@@ -20,6 +20,11 @@ const MODULES: [&str; 10] = [
     "ip_vs_nq",
     "ip_vs_fo",
     "ip_vs_ovf",
+    "ip_vs_sh",
+    "ip_vs_dh",
+    "ip_vs_mh",
+    "ip_vs_lblc",
+    "ip_vs_lblcr",
 ];
 
 /// The verb itself.

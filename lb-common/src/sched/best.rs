@@ -6,8 +6,8 @@
 //!
 //! | | cost | by |
 //! |---|---|---|
-//! | lc | 256 × active + inactive | 1 |
-//! | wlc, lblc, lblcr | 256 × active + inactive | weight |
+//! | lc | 257 × active + inactive | 1 |
+//! | wlc, lblc, lblcr | 257 × active + inactive | weight |
 //! | sed | active + 1 | weight |
 //! | nq | 0 without active connections, else active + 1 | weight |
 //!
@@ -15,12 +15,19 @@
 //! stands first of equals. nq takes the first idle member at once, which is the same as a cost of
 //! nothing.
 //!
+//! The source of `ip_vs_dest_conn_overhead` says 256. What Linux 6.1 chose in 660,000 recorded
+//! arrivals (`tests/ipvs`) fits 257 without exception, and 256 not in 11 of 10,000 with weights 5, 0,
+//! 3, 1 and 8, where the quotients of two servers are almost the same. Why is not known.
+//!
 //! VERIFIER: every member is judged by the same few instructions, with factors from a table whose
 //! values the verifier does not look up, and with hardly a branch: what a branch on the scheduler
 //! or on a load teaches the verifier would make each round of the loop a different one.
 
 use super::NOBODY;
-use crate::abi::{Load, SCHED_LC, SCHED_NQ, SCHED_SED};
+use crate::abi::{Load, SCHED_LC, SCHED_NQ, SCHED_SED, SCHED_WLC};
+
+/// Cost of an active connection beside that of an inactive one, as measured.
+const ACTIVE: u32 = 257;
 
 /// What a scheduler takes for cost and weight.
 #[repr(C)]
@@ -42,7 +49,7 @@ pub struct Rule {
 
 impl Rule {
     const WLC: Self = Self {
-        active: 256,
+        active: ACTIVE,
         inactive: 1,
         always: 0,
         busy: 0,
@@ -75,12 +82,14 @@ impl Rule {
 }
 
 /// Rules by `SCHED_*`; a power of two, so that any number is an index after a mask.
+#[rustfmt::skip]
 static RULES: [Rule; 16] = {
-    let mut rules = [Rule::WLC; 16];
-    rules[SCHED_LC as usize] = Rule::LC;
-    rules[SCHED_SED as usize] = Rule::SED;
-    rules[SCHED_NQ as usize] = Rule::NQ;
-    rules
+    const _: () = assert!(SCHED_LC == 3 && SCHED_WLC == 4 && SCHED_SED == 5 && SCHED_NQ == 6);
+    const WLC: Rule = Rule::WLC;
+    [
+        WLC, WLC, WLC, Rule::LC, WLC, Rule::SED, Rule::NQ, WLC,
+        WLC, WLC, WLC, WLC, WLC, WLC, WLC, WLC,
+    ]
 };
 
 /// The best member so far.
@@ -100,7 +109,7 @@ impl Best {
             // VERIFIER: as unknown as those of a member.
             dest: NOBODY.wrapping_add(unknown),
             // Whoever comes first is better: this times any weight is more than a cost times 0.
-            cost: u64::from(unknown) + 1,
+            cost: super::unknown_long(unknown).wrapping_add(1),
             weight: unknown.into(),
         }
     }
@@ -118,7 +127,7 @@ impl Best {
         opaque: impl Fn(u64) -> u64,
     ) {
         let (active, inactive) = (u64::from(load.active()), u64::from(load.inactive()));
-        let busy = opaque(((0u64.wrapping_sub(active)) as i64 >> 63) as u64);
+        let busy = opaque((0u64.wrapping_sub(active).cast_signed() >> 63).cast_unsigned());
         let cost = (active.wrapping_mul(rule.active.into()))
             .wrapping_add(inactive.wrapping_mul(rule.inactive.into()))
             .wrapping_add(busy & u64::from(rule.busy))
@@ -130,10 +139,10 @@ impl Best {
     }
 }
 
-/// IPVS: `ip_vs_dest_conn_overhead`.
+/// IPVS: `ip_vs_dest_conn_overhead`, see above.
 #[inline(always)]
 pub(super) fn overhead(load: &Load) -> u64 {
-    (u64::from(load.active()) << 8) + u64::from(load.inactive())
+    u64::from(load.active()) * ACTIVE as u64 + u64::from(load.inactive())
 }
 
 #[cfg(test)]
@@ -141,7 +150,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::abi::{LOAD_ACTIVE, LOAD_INACTIVE, SCHED_WLC};
+    use crate::abi::{LOAD_ACTIVE, LOAD_INACTIVE};
 
     /// Members as weight, active, inactive; the place of the one chosen.
     fn best(scheduler: u8, members: &[(u32, u32, u32)]) -> Option<u32> {
@@ -173,8 +182,8 @@ mod tests {
 
     #[test]
     fn lc_does_not_look_at_weights() {
-        assert_eq!(best(SCHED_LC, &[(100, 2, 0), (1, 1, 255)]), Some(1));
-        assert_eq!(best(SCHED_LC, &[(100, 2, 0), (1, 1, 256)]), Some(0));
+        assert_eq!(best(SCHED_LC, &[(100, 2, 0), (1, 1, 256)]), Some(1));
+        assert_eq!(best(SCHED_LC, &[(100, 2, 0), (1, 1, 257)]), Some(0));
     }
 
     #[test]
@@ -204,7 +213,7 @@ mod tests {
 
         #[test]
         fn nobody_is_better(members in prop::collection::vec((1u32..100, 0u32..100, 0u32..1000), 1..20)) {
-            let quotient = |(weight, active, inactive): (u32, u32, u32)| f64::from(active * 256 + inactive) / f64::from(weight);
+            let quotient = |(weight, active, inactive): (u32, u32, u32)| f64::from(active * ACTIVE + inactive) / f64::from(weight);
             let chosen = best(SCHED_WLC, &members).unwrap();
             let least = members.iter().copied().map(quotient).fold(f64::MAX, f64::min);
             prop_assert!((quotient(members[chosen as usize]) - least).abs() < 1e-9);

@@ -6,8 +6,8 @@
 //! here has but one of. So the memory of a service is one word: for lblc the server, for lblcr what
 //! tells its set apart; which servers are in the set, and since when, is in each server's rank.
 
-use super::NOBODY;
 use super::best::overhead;
+use super::{NOBODY, less};
 use crate::abi::{CONN_TICK_MASK, Load};
 
 /// A server with more active connections than its weight gives way to others if one of all is
@@ -143,11 +143,11 @@ pub struct Replicas {
     index: u32,
     cost: u64,
     weight: u64,
-    joined: u32,
+    joined: u64,
     /// Number of who joined last.
-    newest: u32,
+    newest: u64,
     /// Size of the set.
-    size: u32,
+    size: u64,
 }
 
 /// The result of such a look.
@@ -182,35 +182,45 @@ impl Replicas {
     /// Before the first member. `unknown` is a number that the compiler does not know to be 0.
     #[inline(always)]
     pub fn new(most: bool, unknown: u32) -> Self {
-        let unknown_long = u64::from(unknown);
+        let unknown_long = super::unknown_long(unknown);
         Self {
             most: u64::from(most).wrapping_neg(),
             index: NOBODY.wrapping_add(unknown),
             // Whoever comes first has less than this, or more, or the same and joined later.
-            cost: unknown_long + u64::from(!most),
-            weight: unknown_long + u64::from(most),
-            joined: unknown,
-            newest: unknown,
-            size: unknown,
+            cost: unknown_long.wrapping_add(u64::from(!most)),
+            weight: unknown_long.wrapping_add(u64::from(most)),
+            joined: unknown_long,
+            newest: unknown_long,
+            size: unknown_long,
         }
     }
 
-    /// Counts a member of the set.
+    /// Counts a member of the set. `opaque` returns the same number, of which the compiler knows
+    /// nothing.
     #[inline(always)]
-    pub fn count(&mut self, joined: u32) {
+    pub fn count(&mut self, joined: u32, opaque: impl Fn(u64) -> u64) {
+        let joined = u64::from(joined);
+        let newer = less(self.newest, joined, &opaque);
+        self.newest = self.newest & !newer | joined & newer;
         self.size = self.size.wrapping_add(1);
-        if joined > self.newest {
-            self.newest = joined;
-        }
     }
 
     /// Looks at a member of the set, at `index` of the list, with a weight above 0.
     #[inline(always)]
-    pub fn look(&mut self, index: u32, weight: u32, load: &Load, joined: u32) {
+    pub fn look(
+        &mut self,
+        index: u32,
+        weight: u32,
+        load: &Load,
+        joined: u32,
+        opaque: impl Fn(u64) -> u64,
+    ) {
         let cost = overhead(load);
         let a = cost.wrapping_mul(self.weight) ^ self.most;
         let b = self.cost.wrapping_mul(weight.into()) ^ self.most;
-        if a < b || a == b && joined > self.joined {
+        let joined = u64::from(joined);
+        let later = less(self.joined, joined, &opaque);
+        if a < b || (a ^ b) | !later == 0 {
             (self.index, self.joined) = (index, joined);
             (self.cost, self.weight) = (cost, weight.into());
         }
@@ -219,9 +229,7 @@ impl Replicas {
     /// After the last member, as one word.
     #[inline(always)]
     pub const fn pack(&self) -> u64 {
-        (self.index & 0xffff) as u64
-            | ((self.newest & 0xffff) as u64) << 16
-            | ((self.size > 1) as u64) << 32
+        (self.index & 0xffff) as u64 | (self.newest & 0xffff) << 16 | ((self.size > 1) as u64) << 32
     }
 }
 
@@ -251,9 +259,9 @@ mod tests {
                 ..Load::default()
             };
             if *joined > 0 {
-                replicas.count(*joined);
+                replicas.count(*joined, |n| n);
                 if *weight > 0 {
-                    replicas.look(index, *weight, &load, *joined);
+                    replicas.look(index, *weight, &load, *joined, |n| n);
                 }
             }
         }

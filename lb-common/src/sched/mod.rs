@@ -29,6 +29,20 @@ pub use turn::{Cursor, Turn};
 /// No real server.
 pub const NOBODY: u32 = u32::MAX;
 
+/// All ones if a is less than b, else 0; they differ by less than half a word. `opaque` returns the
+/// same number, of which the compiler knows nothing: it makes no branch of it.
+#[inline(always)]
+fn less(a: u64, b: u64, opaque: impl Fn(u64) -> u64) -> u64 {
+    opaque((a.wrapping_sub(b).cast_signed() >> 63).cast_unsigned())
+}
+
+/// 0, of which the verifier knows no bit.
+#[inline(always)]
+fn unknown_long(unknown: u32) -> u64 {
+    let unknown = u64::from(unknown);
+    unknown.wrapping_mul(unknown).wrapping_mul(unknown)
+}
+
 #[cfg(test)]
 pub(crate) mod testing {
     use std::vec::Vec;

@@ -7,7 +7,7 @@
 //!
 //! IPVS: `ip_vs_fo.c`, `ip_vs_ovf.c`. VERIFIER: as in `best.rs`, no branches on what was read.
 
-use super::NOBODY;
+use super::{NOBODY, less};
 use crate::abi::{Load, SCHED_OVF, SCHED_RR, SCHED_WRR};
 
 /// What is searched for.
@@ -59,20 +59,15 @@ pub struct Found {
     light: u64,
 }
 
-/// All ones if a is less than b, else 0.
-#[inline(always)]
-fn less(a: u64, b: u64, opaque: impl Fn(u64) -> u64) -> u64 {
-    opaque((a.wrapping_sub(b) as i64 >> 63) as u64)
-}
-
 impl Found {
     /// Nobody yet. `unknown` is a number that the compiler does not know to be 0.
     #[inline(always)]
     pub fn new(unknown: u32) -> Self {
+        let unknown_long = super::unknown_long(unknown);
         Self {
             index: NOBODY.wrapping_add(unknown),
-            key: u64::from(u32::MAX) + u64::from(unknown),
-            light: unknown.into(),
+            key: u64::from(u32::MAX).wrapping_add(unknown_long),
+            light: unknown_long,
         }
     }
 
@@ -103,8 +98,9 @@ impl Found {
             less(weight, least, &opaque) | less(weight | search.any_load >> 1, active, &opaque);
         // Far beyond any distance, and beyond what is left of any weight.
         let lack = u64::from(u32::MAX).wrapping_sub(weight);
-        let key = distance & search.next | lack & !search.next | out;
-        if key < self.key {
+        let key = distance & search.next | lack & !search.next | out >> 1;
+        // VERIFIER(6.1): a comparison of the keys themselves would narrow them from round to round.
+        if less(key, self.key, &opaque) != 0 {
             (self.index, self.key) = (index as u32, key);
         }
     }

@@ -55,9 +55,10 @@ fn by_maglev(service: &DesiredService, last_weights: &[u32]) -> Vec<HashLine> {
 /// give a server that is not masqueraded the service's port.
 fn place(service: &DesiredService, server: &DesiredServer) -> (u32, u16) {
     let [first, rest @ ..] = rows::words(server.addr.ip());
-    let fold = match service.id.addr.is_ipv4() {
-        true => first,
-        false => rest.iter().fold(first, |fold, word| fold ^ word),
+    let fold = if service.id.addr.is_ipv4() {
+        first
+    } else {
+        rest.iter().fold(first, |fold, word| fold ^ word)
     };
     let port = match server.method {
         ForwardMethod::Nat => server.addr.port(),
