@@ -87,6 +87,10 @@ static DEST_TRAFFIC: PerCpuArray<Traffic, { MAX_DESTS as usize }> = PerCpuArray:
 #[btf_map]
 static KEY6: PerCpuArray<[u64; 3], 1> = PerCpuArray::new();
 
+/// What a scheduler keeps from one member to the next.
+#[btf_map]
+static SCAN: PerCpuArray<schedule::Scan, 1> = PerCpuArray::new();
+
 /// What `xlvs_tunnel` is to do.
 #[btf_map]
 static ORDER: PerCpuArray<Order, 1> = PerCpuArray::new();
@@ -240,15 +244,15 @@ pub extern "C" fn step_by_table(row: u64, client: u64, virt: u64, port: u64) -> 
 /// [`Tables::kept`]
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn step_kept(row: u64, least: u64) -> u64 {
-    schedule::kept(&BpfTables, row as u32, least)
+pub extern "C" fn step_kept(row: u64) -> u64 {
+    schedule::kept(&BpfTables, row as u32)
 }
 
 /// [`Tables::keep`]
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn step_keep(row: u64, dest: u64, least: u64) -> u64 {
-    schedule::keep(&BpfTables, row as u32, dest as u32, least);
+pub extern "C" fn step_keep(row: u64, dest: u64) -> u64 {
+    schedule::keep(&BpfTables, row as u32, dest as u32);
     0
 }
 
@@ -256,14 +260,15 @@ pub extern "C" fn step_keep(row: u64, dest: u64, least: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn step_replicas(row: u64, most: u64) -> u64 {
-    schedule::replicas(&BpfTables, row as u32, most != 0)
+    schedule::replicas(&BpfTables, row as u32, most != 0);
+    0
 }
 
 /// [`Tables::leave`]
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn step_leave(row: u64, most: u64) -> u64 {
-    schedule::leave(&BpfTables, row as u32, most);
+pub extern "C" fn step_leave(row: u64) -> u64 {
+    schedule::leave(&BpfTables, row as u32);
     0
 }
 
@@ -585,6 +590,15 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
+    fn scan(&self, with: impl FnOnce(&mut schedule::Scan) -> bool) -> bool {
+        match SCAN.get_ptr_mut(0) {
+            // SAFETY: a per-CPU slot; only integers, so zeros are a value.
+            Some(scan) => with(unsafe { &mut *scan }),
+            None => false,
+        }
+    }
+
+    #[inline(always)]
     fn best(&self, row: u32, scheduler: u8) -> u32 {
         step_best(row.into(), scheduler.into()) as u32
     }
@@ -610,23 +624,23 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
-    fn kept(&self, row: u32, least: u64) -> u64 {
-        step_kept(row.into(), least)
+    fn kept(&self, row: u32) -> u64 {
+        step_kept(row.into())
     }
 
     #[inline(always)]
-    fn keep(&self, row: u32, dest: u32, least: u64) {
-        step_keep(row.into(), dest.into(), least);
+    fn keep(&self, row: u32, dest: u32) {
+        step_keep(row.into(), dest.into());
     }
 
     #[inline(always)]
-    fn replicas(&self, row: u32, most: bool) -> u64 {
-        step_replicas(row.into(), most.into())
+    fn replicas(&self, row: u32, most: bool) {
+        step_replicas(row.into(), most.into());
     }
 
     #[inline(always)]
-    fn leave(&self, row: u32, most: u64) {
-        step_leave(row.into(), most);
+    fn leave(&self, row: u32) {
+        step_leave(row.into());
     }
 
     #[inline(always)]
