@@ -178,15 +178,15 @@ pub extern "C" fn step_by_table(row: u64, client: u64, virt: u64, port: u64) -> 
 /// [`Tables::kept`]
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn step_kept(row: u64, least: u64) -> u64 {
-    schedule::kept(&BpfTables, row as u32, least)
+pub extern "C" fn step_kept(row: u64) -> u64 {
+    schedule::kept(&BpfTables, row as u32)
 }
 
 /// [`Tables::keep`]
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn step_keep(row: u64, dest: u64, least: u64) -> u64 {
-    schedule::keep(&BpfTables, row as u32, dest as u32, least);
+pub extern "C" fn step_keep(row: u64, dest: u64) -> u64 {
+    schedule::keep(&BpfTables, row as u32, dest as u32);
     0
 }
 
@@ -194,14 +194,15 @@ pub extern "C" fn step_keep(row: u64, dest: u64, least: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn step_replicas(row: u64, most: u64) -> u64 {
-    schedule::replicas(&BpfTables, row as u32, most != 0)
+    schedule::replicas(&BpfTables, row as u32, most != 0);
+    0
 }
 
 /// [`Tables::leave`]
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn step_leave(row: u64, most: u64) -> u64 {
-    schedule::leave(&BpfTables, row as u32, most);
+pub extern "C" fn step_leave(row: u64) -> u64 {
+    schedule::leave(&BpfTables, row as u32);
     0
 }
 
@@ -586,6 +587,15 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
+    fn scan(&self, with: impl FnOnce(&mut schedule::Scan) -> bool) -> bool {
+        match SCAN.get_ptr_mut(0) {
+            // SAFETY: a per-CPU slot; only integers, so zeros are a value.
+            Some(scan) => with(unsafe { &mut *scan }),
+            None => false,
+        }
+    }
+
+    #[inline(always)]
     fn best(&self, row: u32, scheduler: u8) -> u32 {
         step_best(row.into(), scheduler.into()) as u32
     }
@@ -611,23 +621,23 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
-    fn kept(&self, row: u32, least: u64) -> u64 {
-        step_kept(row.into(), least)
+    fn kept(&self, row: u32) -> u64 {
+        step_kept(row.into())
     }
 
     #[inline(always)]
-    fn keep(&self, row: u32, dest: u32, least: u64) {
-        step_keep(row.into(), dest.into(), least);
+    fn keep(&self, row: u32, dest: u32) {
+        step_keep(row.into(), dest.into());
     }
 
     #[inline(always)]
-    fn replicas(&self, row: u32, most: bool) -> u64 {
-        step_replicas(row.into(), most.into())
+    fn replicas(&self, row: u32, most: bool) {
+        step_replicas(row.into(), most.into());
     }
 
     #[inline(always)]
-    fn leave(&self, row: u32, most: u64) {
-        step_leave(row.into(), most);
+    fn leave(&self, row: u32) {
+        step_leave(row.into());
     }
 
     #[inline(always)]

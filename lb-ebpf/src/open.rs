@@ -34,12 +34,8 @@ pub fn open<'t, A: Addr, P: Packet, T: Steps<P>>(
     if !sloppy && !conntrack::opens(flow) {
         return Err(Verdict::PassNoConnection);
     }
-    let (id, dest) = if service.flags & SERVICE_PERSISTENT == 0 {
-        schedule(tables, (row, service), flow)
-    } else {
-        persistent(tables, settings, row, service, flow, now)
-    }
-    .ok_or(Verdict::PassNoDest)?;
+    let (id, dest) =
+        choose(tables, settings, (row, service), flow, now).ok_or(Verdict::PassNoDest)?;
     // IPVS: one-packet scheduling is for UDP.
     if service.flags & SERVICE_ONE_PACKET == 0 || flow.proto != PROTO_UDP {
         conntrack::create(tables, flow, place, old, (id, dest), now);
@@ -65,40 +61,53 @@ fn schedule<'t, A: Addr, T: Tables>(
     (dest.flags & DEST_PRESENT != 0).then_some((id, dest))
 }
 
-/// Where the client's earlier connections went, else the scheduler's choice, which its later
-/// connections will follow.
+/// The scheduler's choice; with persistence where the client's earlier connections went, else the
+/// scheduler's choice, which its later connections will follow.
 ///
 /// IPVS: `ip_vs_sched_persist`. A template ends by the agent's hand, which knows the service's
 /// timeout and whether it still has connections.
+///
+/// VERIFIER(6.1): the scheduler is called in one place only: each costs stack.
 #[inline(always)]
-fn persistent<'t, A: Addr, T: Tables>(
+fn choose<'t, A: Addr, T: Tables>(
     tables: &'t T,
     settings: &Settings,
-    row: u32,
-    service: &Service,
+    (row, service): (u32, &Service),
     flow: &Flow<A>,
     now: u32,
 ) -> Option<(u32, &'t Dest)> {
+    let persistent = service.flags & SERVICE_PERSISTENT != 0;
+    if persistent {
+        let place = template_place(tables, service, flow);
+        if let Some(found) = template(tables, settings, flow, &place, now) {
+            return Some(found);
+        }
+    }
+    let (id, dest) = schedule(tables, (row, service), flow)?;
+    if persistent {
+        let word = ConnMeta {
+            dest: id as u16,
+            generation: dest.generation as u16,
+            state: state::TEMPLATE,
+            seen: now,
+        }
+        .pack();
+        let place = template_place(tables, service, flow);
+        A::claim(tables, place.hash, NOWHERE, &place.key, word, now);
+    }
+    Some((id, dest))
+}
+
+/// Of the template of a packet's client.
+#[inline(always)]
+fn template_place<A: Addr, T: Tables>(tables: &T, service: &Service, flow: &Flow<A>) -> Place<A> {
     let client = flow.src.masked(&service.client_mask);
     let virt_port = if service.flags & SERVICE_ANY_PORT != 0 {
         0
     } else {
         flow.ports.dst
     };
-    let place = Place::new(tables, (client, 0), (flow.dst, virt_port), flow.proto);
-    if let Some(found) = template(tables, settings, flow, &place, now) {
-        return Some(found);
-    }
-    let (id, dest) = schedule(tables, (row, service), flow)?;
-    let word = ConnMeta {
-        dest: id as u16,
-        generation: dest.generation as u16,
-        state: state::TEMPLATE,
-        seen: now,
-    }
-    .pack();
-    A::claim(tables, place.hash, NOWHERE, &place.key, word, now);
-    Some((id, dest))
+    Place::new(tables, (client, 0), (flow.dst, virt_port), flow.proto)
 }
 
 /// The server of a client's template, if that still takes connections.

@@ -4,10 +4,10 @@
 //!
 //! VERIFIER: what is public here is in the kernel a global function, verified once, on its own, for
 //! any arguments; but not [`pick`], which is part of the packet's journey. They have to do with what
-//! that leaves of the 512 bytes of stack, about a hundred, so they do not call each other. The loops over members are plain ones of `MAX_SERVICE_DESTS` rounds,
-//! each of which the verifier walks through, but with hardly a branch that leaves it wiser: a
-//! callback of `bpf_loop` would cost the packet a call for each member, and keep what it knows in
-//! memory. Only what is rare or does not matter uses that.
+//! that leaves of the 512 bytes of stack, about a hundred, so they do not call each other. The loop of
+//! [`best`], which every new connection goes through, is a plain one of `MAX_SERVICE_DESTS` rounds;
+//! the verifier walks through each of them, but there is hardly a branch in it that leaves the
+//! verifier wiser. The other loops are `bpf_loop`s, which cost the packet a call for each member.
 
 use lb_common::abi::{
     Load, MAX_SERVICE_DESTS, Member, SCHED_DH, SCHED_FO, SCHED_LBLC, SCHED_LBLCR, SCHED_MH,
@@ -46,8 +46,11 @@ pub fn pick<T: Tables>(
             dest_at(tables, service, unpack(found).0)
         }
         SCHED_SH | SCHED_DH | SCHED_MH => tables.by_table(row, client, virt, port),
-        SCHED_LBLC => local(tables, row, 0),
-        SCHED_LBLCR => local(tables, row, tables.replicas(row, false)),
+        SCHED_LBLC => local(tables, row),
+        SCHED_LBLCR => {
+            tables.replicas(row, false);
+            local(tables, row)
+        }
         scheduler => tables.best(row, scheduler),
     }
 }
@@ -74,20 +77,21 @@ fn in_turn<T: Tables>(tables: &T, row: u32, scheduler: u8) -> u32 {
     tables.take(row, index, heaviest)
 }
 
-/// lblc, and lblcr with what [`replicas`] found: the server that the service keeps to, else the one
-/// that wlc would choose.
+/// lblc, and lblcr after [`replicas`]: the server that the service keeps to, else the one that wlc
+/// would choose.
 #[inline(always)]
-fn local<T: Tables>(tables: &T, row: u32, least: u64) -> u32 {
-    let kept = tables.kept(row, least);
+fn local<T: Tables>(tables: &T, row: u32) -> u32 {
+    let kept = tables.kept(row);
     if kept & STALE != 0 {
-        tables.leave(row, tables.replicas(row, true));
+        tables.replicas(row, true);
+        tables.leave(row);
     }
     let mut dest = kept as u32;
     let crowded = kept & CROWDED != 0;
     if dest == NOBODY || crowded && unpack(tables.search(row, SCHED_OVF, NOBODY)).1 {
         dest = tables.best(row, SCHED_WLC);
     }
-    tables.keep(row, dest, least);
+    tables.keep(row, dest);
     dest
 }
 
@@ -172,21 +176,69 @@ pub fn search<T: Tables>(tables: &T, row: u32, scheduler: u8, heaviest: u32) -> 
         let turn = turn(tables, service, word, heaviest);
         search.go_round(turn.from, turn.least, turn.least_before);
     }
-    let mut found = Found::new(service.zero);
-    for index in 0..MAX_SERVICE_DESTS {
-        let Some(&Member { dest, weight }) = member(tables, service, index) else {
-            break;
-        };
-        let Some(load) = tables.load(dest) else {
-            break;
-        };
-        found.weigh(weight, &load);
-        if is_usable(tables, dest, &load) {
-            let at = (index.wrapping_add(service.zero), service.members);
-            found.look(&search, at, weight, &load, |n| tables.opaque(n));
+    tables.scan(|scan| {
+        scan.index = 0;
+        scan.search = search;
+        scan.found = Found::new(0);
+        true
+    });
+    tables.repeat(service.members, move || {
+        tables.scan(|scan| {
+            let Some((index, dest, weight, load, members)) = advance(tables, row, scan) else {
+                return false;
+            };
+            scan.found.weigh(weight, &load);
+            if is_usable(tables, dest, &load) {
+                let at = (index, members);
+                scan.found
+                    .look(&scan.search, at, weight, &load, |n| tables.opaque(n));
+            }
+            true
+        })
+    });
+    let mut found = u64::from(NOBODY);
+    tables.scan(|scan| {
+        found = scan.found.pack();
+        true
+    });
+    found
+}
+
+/// What a loop over the members keeps from one to the next.
+///
+/// VERIFIER: on the stack there is no room for it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Scan {
+    index: u32,
+    set: u32,
+    most: u64,
+    search: Search,
+    found: Found,
+    replicas: Replicas,
+}
+
+impl Default for Scan {
+    fn default() -> Self {
+        Self {
+            index: 0,
+            set: 0,
+            most: 0,
+            search: Search::new(0, |n| n),
+            found: Found::new(0),
+            replicas: Replicas::new(false, 0),
         }
     }
-    found.pack()
+}
+
+/// The next member of a loop: its place, server, weight and load, and how many members there are.
+#[inline(always)]
+fn advance<T: Tables>(tables: &T, row: u32, scan: &mut Scan) -> Option<(u32, u32, u32, Load, u32)> {
+    let service = tables.service(row)?;
+    let index = scan.index;
+    scan.index = index.wrapping_add(1);
+    let &Member { dest, weight } = member(tables, service, index)?;
+    Some((index, dest, weight, tables.load(dest)?, service.members))
 }
 
 /// The decision that the cursor leads to; wrr: `heaviest` as for [`search`].
@@ -199,38 +251,58 @@ fn turn<T: Tables>(tables: &T, service: &Service, word: u64, heaviest: u32) -> T
     turn
 }
 
-/// lblcr: the place of the member of the service's set that has the least connections, or the most,
-/// see [`Replicas::pack`].
+/// lblcr: finds the member of the service's set that has the least connections, or the most, and
+/// leaves what it found in [`Scan`].
 #[inline(always)]
-pub fn replicas<T: Tables>(tables: &T, row: u32, most: bool) -> u64 {
-    let nobody = Replicas::new(most, 0).pack();
+pub fn replicas<T: Tables>(tables: &T, row: u32, most: bool) {
     let (Some(service), Some(settings)) = (tables.service(row), tables.settings()) else {
-        return nobody;
+        return;
     };
     let Some(word) = tables.cursor(service.id) else {
-        return nobody;
+        return;
     };
     let set = Set::unpack(word).at(tables.now(), settings.locality);
-    let mut replicas = Replicas::new(most, service.zero);
-    for index in 0..MAX_SERVICE_DESTS {
-        let Some(&Member { dest, weight }) = member(tables, service, index) else {
-            break;
-        };
-        let joined = set.joined(tables.rank(dest));
-        let Some(load) = tables.load(dest) else {
-            break;
-        };
-        if joined == 0 {
-            continue;
-        }
-        replicas.count(joined, |n| tables.opaque(n));
-        // IPVS: the busiest may be an overloaded one.
-        if weight != 0 && (most || is_usable(tables, dest, &load)) {
-            let index = index.wrapping_add(service.zero);
-            replicas.look(index, weight, &load, joined, |n| tables.opaque(n));
-        }
-    }
-    replicas.pack()
+    tables.scan(|scan| {
+        scan.index = 0;
+        scan.set = set.number.into();
+        scan.most = most.into();
+        scan.replicas = Replicas::new(most, 0);
+        true
+    });
+    tables.repeat(service.members, move || {
+        tables.scan(|scan| {
+            let Some((index, dest, weight, load, _)) = advance(tables, row, scan) else {
+                return false;
+            };
+            let set = Set {
+                number: scan.set as u16,
+                changed: 0,
+                used: 0,
+            };
+            let joined = set.joined(tables.rank(dest));
+            if joined == 0 {
+                return true;
+            }
+            scan.replicas.count(joined, |n| tables.opaque(n));
+            // IPVS: the busiest may be an overloaded one.
+            if weight != 0 && (scan.most != 0 || is_usable(tables, dest, &load)) {
+                scan.replicas
+                    .look(index, weight, &load, joined, |n| tables.opaque(n));
+            }
+            true
+        })
+    });
+}
+
+/// What [`replicas`] found.
+#[inline(always)]
+fn extreme<T: Tables>(tables: &T) -> Extreme {
+    let mut found = 0;
+    tables.scan(|scan| {
+        found = scan.replicas.pack();
+        true
+    });
+    Extreme::unpack(found)
 }
 
 /// rr and wrr: the id of the next real server, and [`LOST`] if another CPU has moved the cursor
@@ -323,9 +395,9 @@ fn place<T: Tables>(tables: &T, service: &Service, dest: u32) -> u32 {
 }
 
 /// lblc and lblcr: the id of the real server that the service keeps to, or [`NOBODY`]; [`CROWDED`]
-/// and [`STALE`] above it. `least` is lblcr's, see [`replicas`].
+/// and [`STALE`] above it. lblcr: after [`replicas`].
 #[inline(always)]
-pub fn kept<T: Tables>(tables: &T, row: u32, least: u64) -> u64 {
+pub fn kept<T: Tables>(tables: &T, row: u32) -> u64 {
     let (Some(service), Some(settings)) = (tables.service(row), tables.settings()) else {
         return NOBODY.into();
     };
@@ -335,7 +407,7 @@ pub fn kept<T: Tables>(tables: &T, row: u32, least: u64) -> u64 {
     let now = tables.now();
     let (mut kept, mut index) = (0, NOBODY);
     if service.scheduler == SCHED_LBLCR {
-        let least = Extreme::unpack(least);
+        let least = extreme(tables);
         index = least.index;
         if least.several && Set::unpack(word).is_stale(now, settings.locality) {
             kept = STALE;
@@ -363,9 +435,9 @@ pub fn kept<T: Tables>(tables: &T, row: u32, least: u64) -> u64 {
     kept | u64::from(NOBODY)
 }
 
-/// lblc and lblcr: remembers the real server that was chosen.
+/// lblc and lblcr: remembers the real server that was chosen. lblcr: after [`replicas`].
 #[inline(always)]
-pub fn keep<T: Tables>(tables: &T, row: u32, dest: u32, least: u64) {
+pub fn keep<T: Tables>(tables: &T, row: u32, dest: u32) {
     let (Some(service), Some(settings)) = (tables.service(row), tables.settings()) else {
         return;
     };
@@ -379,7 +451,7 @@ pub fn keep<T: Tables>(tables: &T, row: u32, dest: u32, least: u64) {
     let next = if service.scheduler == SCHED_LBLCR {
         let mut set = Set::unpack(word).at(now, settings.locality);
         if set.joined(tables.rank(dest)) == 0 {
-            let joined = Extreme::unpack(least).newest + 1;
+            let joined = extreme(tables).newest + 1;
             tables.set_rank(dest, set.rank(joined));
             set.changed = now;
         }
@@ -403,13 +475,13 @@ pub fn keep<T: Tables>(tables: &T, row: u32, dest: u32, least: u64) {
     }
 }
 
-/// lblcr: the busiest server leaves the set, see [`replicas`].
+/// lblcr: the server that [`replicas`] found leaves the set.
 #[inline(always)]
-pub fn leave<T: Tables>(tables: &T, row: u32, most: u64) {
+pub fn leave<T: Tables>(tables: &T, row: u32) {
     let Some(service) = tables.service(row) else {
         return;
     };
-    let dest = dest_at(tables, service, Extreme::unpack(most).index);
+    let dest = dest_at(tables, service, extreme(tables).index);
     if dest == NOBODY {
         return;
     }

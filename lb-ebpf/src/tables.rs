@@ -14,6 +14,7 @@ use lb_common::wire::Mac;
 
 use crate::Outcome;
 use crate::packet::Packet;
+use crate::schedule::Scan;
 
 /// What the pipeline asks of the maps. Names follow `lb_common::abi::maps`.
 pub trait Tables {
@@ -108,6 +109,10 @@ pub trait Tables {
     /// walked through by the verifier as many times as it can run.
     fn repeat(&self, limit: u32, step: impl FnMut() -> bool);
 
+    /// This CPU's room for what a scheduler keeps from one member to the next. What `with` returns;
+    /// `false` without room, which never happens.
+    fn scan(&self, with: impl FnOnce(&mut Scan) -> bool) -> bool;
+
     /// [`crate::schedule::best`]
     fn best(&self, row: u32, scheduler: u8) -> u32;
 
@@ -124,16 +129,16 @@ pub trait Tables {
     fn by_table(&self, row: u32, client: u32, virt: u32, port: u16) -> u32;
 
     /// [`crate::schedule::kept`]
-    fn kept(&self, row: u32, least: u64) -> u64;
+    fn kept(&self, row: u32) -> u64;
 
     /// [`crate::schedule::keep`]
-    fn keep(&self, row: u32, dest: u32, least: u64);
+    fn keep(&self, row: u32, dest: u32);
 
     /// [`crate::schedule::replicas`]
-    fn replicas(&self, row: u32, most: bool) -> u64;
+    fn replicas(&self, row: u32, most: bool);
 
     /// [`crate::schedule::leave`]
-    fn leave(&self, row: u32, most: u64);
+    fn leave(&self, row: u32);
 
     /// [`crate::conntrack::claim`] in the IPv4 table.
     fn claim4(&self, hash: u64, old: u32, key: u64, word: u64, now: u32);

@@ -68,6 +68,7 @@ pub(crate) struct HostTables {
     cursors: RefCell<HashMap<u32, u64>>,
     ranks: RefCell<HashMap<u32, u32>>,
     first_cursors: HashMap<u32, u64>,
+    scan: RefCell<schedule::Scan>,
     conns: Vec<Words>,
     conns6: Vec<Words6>,
     pub(crate) dest_traffic: RefCell<HashMap<u32, Traffic>>,
@@ -98,6 +99,7 @@ impl Default for HostTables {
             conns6: (0..conn_lines(CAPACITY / CONN6_SHARE))
                 .map(|_| Words6::default())
                 .collect(),
+            scan: RefCell::default(),
             dest_traffic: RefCell::default(),
         }
     }
@@ -355,6 +357,10 @@ impl Tables for HostTables {
         self.fragments.borrow_mut().insert(*key, *fragment);
     }
 
+    fn scan(&self, with: impl FnOnce(&mut schedule::Scan) -> bool) -> bool {
+        with(&mut self.scan.borrow_mut())
+    }
+
     fn best(&self, row: u32, scheduler: u8) -> u32 {
         schedule::best(self, row, scheduler)
     }
@@ -375,20 +381,20 @@ impl Tables for HostTables {
         schedule::by_table(self, row, client, virt, port)
     }
 
-    fn kept(&self, row: u32, least: u64) -> u64 {
-        schedule::kept(self, row, least)
+    fn kept(&self, row: u32) -> u64 {
+        schedule::kept(self, row)
     }
 
-    fn keep(&self, row: u32, dest: u32, least: u64) {
-        schedule::keep(self, row, dest, least);
+    fn keep(&self, row: u32, dest: u32) {
+        schedule::keep(self, row, dest);
     }
 
-    fn replicas(&self, row: u32, most: bool) -> u64 {
-        schedule::replicas(self, row, most)
+    fn replicas(&self, row: u32, most: bool) {
+        schedule::replicas(self, row, most);
     }
 
-    fn leave(&self, row: u32, most: u64) {
-        schedule::leave(self, row, most);
+    fn leave(&self, row: u32) {
+        schedule::leave(self, row);
     }
 
     fn claim4(&self, hash: u64, old: u32, key: u64, word: u64, now: u32) {

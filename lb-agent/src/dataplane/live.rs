@@ -72,6 +72,7 @@ pub(super) struct LiveTables<'a> {
     loads: RefCell<BTreeMap<u32, Load>>,
     cursors: RefCell<BTreeMap<u32, u64>>,
     ranks: RefCell<BTreeMap<u32, u32>>,
+    scan: RefCell<schedule::Scan>,
     notes: Cell<Notes>,
 }
 
@@ -93,6 +94,7 @@ impl<'a> LiveTables<'a> {
             loads: RefCell::default(),
             cursors: RefCell::default(),
             ranks: RefCell::default(),
+            scan: RefCell::default(),
             notes: Cell::default(),
         }
     }
@@ -301,21 +303,25 @@ impl Tables for LiveTables<'_> {
         schedule::by_table(self, row, client, virt, port)
     }
 
-    fn kept(&self, row: u32, least: u64) -> u64 {
+    fn kept(&self, row: u32) -> u64 {
         self.note(|notes| notes.scheduled = true);
-        schedule::kept(self, row, least)
+        schedule::kept(self, row)
     }
 
-    fn keep(&self, row: u32, dest: u32, least: u64) {
-        schedule::keep(self, row, dest, least);
+    fn keep(&self, row: u32, dest: u32) {
+        schedule::keep(self, row, dest);
     }
 
-    fn replicas(&self, row: u32, most: bool) -> u64 {
-        schedule::replicas(self, row, most)
+    fn replicas(&self, row: u32, most: bool) {
+        schedule::replicas(self, row, most);
     }
 
-    fn leave(&self, row: u32, most: u64) {
-        schedule::leave(self, row, most);
+    fn leave(&self, row: u32) {
+        schedule::leave(self, row);
+    }
+
+    fn scan(&self, with: impl FnOnce(&mut schedule::Scan) -> bool) -> bool {
+        with(&mut self.scan.borrow_mut())
     }
 
     fn claim4(&self, hash: u64, old: u32, key: u64, word: u64, now: u32) {

@@ -16,7 +16,7 @@
 //! nothing.
 //!
 //! The source of `ip_vs_dest_conn_overhead` says 256. What Linux 6.1 chose in 660,000 recorded
-//! arrivals (`tests/ipvs`) fits 257 without exception, and 256 not in 11 of 10,000 with weights 5, 0,
+//! arrivals (`tests/ipvs`) fits 257 without exception; 256 misses 11 of 10,000 with weights 5, 0,
 //! 3, 1 and 8, where the quotients of two servers are almost the same. Why is not known.
 //!
 //! VERIFIER: every member is judged by the same few instructions, with factors from a table whose

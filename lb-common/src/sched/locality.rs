@@ -135,6 +135,7 @@ impl Set {
 
 /// A look at the members of lblcr's set: the one with the least connections for its weight, or with
 /// the most; of equals the one that joined last, which stands first in IPVS's list.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Replicas {
     /// All ones if the most are asked for.

@@ -11,6 +11,7 @@ use super::{NOBODY, less};
 use crate::abi::{Load, SCHED_OVF, SCHED_RR, SCHED_WRR};
 
 /// What is searched for.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Search {
     /// The member it begins at; behind the last one it goes on at the head.
@@ -50,6 +51,7 @@ impl Search {
 }
 
 /// The best member so far.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Found {
     /// Its place in the list, or [`NOBODY`].

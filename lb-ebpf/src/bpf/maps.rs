@@ -59,6 +59,10 @@ pub(crate) static DEST_TRAFFIC: PerCpuArray<Traffic, { MAX_DESTS as usize }> = P
 #[btf_map]
 pub(crate) static KEY6: PerCpuArray<[u64; 3], 1> = PerCpuArray::new();
 
+/// What a scheduler keeps from one member to the next.
+#[btf_map]
+pub(crate) static SCAN: PerCpuArray<lb_ebpf::schedule::Scan, 1> = PerCpuArray::new();
+
 /// The question to the kernel's routing table, and its answer.
 #[btf_map]
 pub(crate) static WAY: PerCpuArray<FibLookup, 1> = PerCpuArray::new();
