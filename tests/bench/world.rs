@@ -100,8 +100,7 @@ impl Scene {
     /// What the agent has to learn before it can be measured here.
     pub(crate) fn waits_for(&self) -> Option<&'static str> {
         match self.choice {
-            Choice::Wlc => Some("lb_algo wlc"),
-            Choice::Wrr => None,
+            Choice::Wrr | Choice::Wlc => None,
         }
     }
 
