@@ -56,7 +56,7 @@ const V6_VIRT: usize = Eth::LEN + 36;
 const V6_PORTS: usize = Eth::LEN + 40;
 
 /// Makes the next packet of the order and hands it to the program under test.
-#[xdp]
+#[xdp(frags)]
 pub fn drive(ctx: XdpContext) -> u32 {
     let Some(drive) = DRIVE.get_ptr_mut(0) else {
         return xdp_action::XDP_ABORTED;
@@ -153,13 +153,13 @@ fn next(drive: &mut Drive) -> u32 {
 }
 
 /// Returns XDP_TX at once.
-#[xdp]
+#[xdp(frags)]
 pub fn transmit(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_TX
 }
 
 /// Exchanges the MAC addresses and returns XDP_TX: the least that a forwarder can do.
-#[xdp]
+#[xdp(frags)]
 pub fn swap_macs(ctx: XdpContext) -> u32 {
     swap(&ctx)
 }
@@ -182,7 +182,7 @@ fn swap(ctx: &XdpContext) -> u32 {
 
 /// Reads one word of a random cache line of a table as large as the connection table, swaps the MAC
 /// addresses: what memory alone costs a forwarder with that many flows.
-#[xdp]
+#[xdp(frags)]
 pub fn touch_line(ctx: XdpContext) -> u32 {
     let start = ctx.data();
     if start + V4_PORTS + 4 > ctx.data_end() {

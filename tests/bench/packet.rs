@@ -15,13 +15,13 @@ mod world;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use lb_common::abi::DRIVE_CONNS;
+use lb_common::abi::{CONN6_SHARE, DRIVE_CONNS};
 use lb_common::verdict::Verdict;
 use serde::Serialize;
 
 use driver::{Driver, Order, Program};
 use rows::{ACK, FLOWS, Row, SYN};
-use world::{Scene, World};
+use world::{Method, Scene, World};
 
 /// Capacity of a table: the flows that are established are three quarters of it.
 const CAPACITY: u32 = DRIVE_CONNS;
@@ -143,7 +143,14 @@ impl Stand {
     }
 
     fn load(object: &Path, scene: Scene) -> Result<Self> {
-        let world = World::raise(&scene, CAPACITY)?;
+        // A masqueraded connection has a second entry, that of the reply; the table of IPv6 is a part
+        // of the other's size.
+        let times = match (scene.ipv6, scene.method) {
+            (true, _) => CONN6_SHARE,
+            (false, Method::Nat) => 2,
+            (false, _) => 1,
+        };
+        let world = World::raise(&scene, times * CAPACITY)?;
         let driver = Driver::load(object, world.program()?)?;
         Ok(Self {
             scene,

@@ -149,6 +149,8 @@ pub(crate) fn show(command: &mut Command) -> Result<()> {
 pub(crate) fn stream(command: &mut Command, mut on_line: impl FnMut(&str)) -> Result<()> {
     let name = describe(command);
     let mut child = command
+        // A backtrace would push the message itself out of the lines that are repeated.
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
