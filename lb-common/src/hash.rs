@@ -3,18 +3,17 @@
 //!
 //! Multilinear hashing (Lemire and Kaser, "Strongly universal string hashing is fast", 2014): with
 //! random keys no client can choose flows that meet in one bucket more often than by chance. The
-//! mixing step after it (`fmix64` of MurmurHash3, a bijection) makes both halves of the result
-//! usable on their own, and neighbouring flows strangers.
+//! mixing steps after it (multiplications of MurmurHash3's `fmix64`) make neighbouring flows
+//! strangers: one step for the first line, another for the second, which few packets look into.
 //! IPv6 addresses take the multiplication of pairs (NH, of UMAC): two words by one multiplication.
 
 /// Random words that the agent draws when it loads the program.
 pub type HashKey = [u64; 6];
 
-/// The hash of an IPv4 flow; the low and the high half choose one line each. `ports` are both
-/// ports as in the packet.
+/// The hash of an IPv4 flow, see [`first`] and [`second`]. `ports` are both ports as in the packet.
 #[inline(always)]
-pub const fn flow(key: &HashKey, client: u32, other: u32, ports: u32, proto: u8) -> u64 {
-    let [k0, k1, k2, k3, ..] = *key;
+pub const fn flow(key: &[u64; 4], client: u32, other: u32, ports: u32, proto: u8) -> u64 {
+    let [k0, k1, k2, k3] = *key;
     mix(k0
         .wrapping_add(k1.wrapping_mul(client as u64))
         .wrapping_add(k2.wrapping_mul(other as u64))
@@ -49,12 +48,20 @@ const fn pair(key: u64, a: u32, b: u32) -> u64 {
 }
 
 #[inline(always)]
-const fn mix(mut h: u64) -> u64 {
-    h ^= h >> 33;
-    h = h.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    h ^= h >> 33;
-    h = h.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    h ^ (h >> 33)
+const fn mix(sum: u64) -> u64 {
+    (sum ^ sum >> 32).wrapping_mul(0xff51_afd7_ed55_8ccd)
+}
+
+/// What chooses a flow's first line, and whatever else shall differ from flow to flow.
+#[inline(always)]
+pub const fn first(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// What chooses its second line.
+#[inline(always)]
+pub const fn second(hash: u64) -> u32 {
+    ((hash ^ hash >> 29).wrapping_mul(0xc4ce_b9fe_1a85_ec53) >> 32) as u32
 }
 
 /// Maps half a hash to `0..buckets`, each as often as any other, without a division.
@@ -95,17 +102,18 @@ mod tests {
         spread(|n| {
             let client = (0x0a00_0000 + n / 16).to_be();
             let ports = u32::from((40_000 + (n % 16) as u16).to_be()) | 0x5000_0000;
-            flow(&KEY, client, 0x0164_33c6, ports, 6)
+            let [a, b, c, d, ..] = KEY;
+            flow(&[a, b, c, d], client, 0x0164_33c6, ports, 6)
         });
     }
 
     fn spread(hash: impl Fn(u32) -> u64) {
         const BUCKETS: u32 = 1000;
         const FLOWS: u32 = 100_000;
-        for half in [0, 32] {
+        for half in [first, second] {
             let mut seen = vec![0u32; BUCKETS as usize];
             for n in 0..FLOWS {
-                seen[bucket((hash(n) >> half) as u32, BUCKETS) as usize] += 1;
+                seen[bucket(half(hash(n)), BUCKETS) as usize] += 1;
             }
             let mean = f64::from(FLOWS / BUCKETS);
             let square = |n: &u32| (f64::from(*n) - mean).powi(2) / mean;

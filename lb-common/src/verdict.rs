@@ -76,7 +76,7 @@ verdicts! {
     /// The service has no real server that takes new connections: the stack refuses the packet.
     PassNoDest = 8, "pass_no_dest", Pass;
 
-    /// The frame ends inside the Ethernet or VLAN header.
+    /// The frame ends inside the Ethernet or VLAN header, or right behind the former.
     DropTruncatedFrame = 9, "drop_truncated_frame", Drop;
     /// The frame ends inside the IP header, or the header's lengths contradict the frame's.
     DropMalformedIp = 10, "drop_malformed_ip", Drop;

@@ -195,8 +195,8 @@ pub fn touch_line(ctx: XdpContext) -> u32 {
             ((start + V4_PORTS) as *const u32).read(),
         )
     };
-    let hash = hash::flow(&[1, 3, 5, 7, 9, 11], client, 0, ports, 0);
-    match LINES.get_ptr(hash::bucket(hash as u32, DRIVE_LINES)) {
+    let hash = hash::flow(&[1, 3, 5, 7], client, 0, ports, 0);
+    match LINES.get_ptr(hash::bucket(hash::first(hash), DRIVE_LINES)) {
         // SAFETY: inside a map value. All words are 0.
         Some(line) if unsafe { (*line).words[0] } == 0 => swap(&ctx),
         _ => xdp_action::XDP_DROP,

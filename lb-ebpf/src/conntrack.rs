@@ -21,8 +21,9 @@ use lb_common::abi::{
     CONN_REPLY, ConnMeta, DEST_PRESENT, Dest, LOAD_ACTIVE, LOAD_INACTIVE, METHOD_NAT,
     SETTING_EXPIRE_NODEST, STATE_TIMEOUT_BITS, STATES, Settings,
 };
+use lb_common::hash;
 use lb_common::state::{self, Direction, sctp, tcp};
-use lb_common::wire::{PROTO_SCTP, PROTO_TCP};
+use lb_common::wire::{PROTO_SCTP, PROTO_TCP, Ports};
 
 use crate::family::Addr;
 use crate::parse::Flow;
@@ -68,17 +69,11 @@ pub struct Place<A: Addr> {
 }
 
 impl<A: Addr> Place<A> {
-    /// Of the entry with these ends.
+    /// Of the entry with these ends, the client's port first.
     #[inline(always)]
-    pub fn new<T: Tables>(
-        tables: &T,
-        (client, client_port): (A, u16),
-        (other, other_port): (A, u16),
-        proto: u8,
-    ) -> Self {
-        let ports = client_port as u32 | (other_port as u32) << 16;
+    pub fn new<T: Tables>(tables: &T, (client, other): (A, A), ports: Ports, proto: u8) -> Self {
         Self {
-            key: A::key(client, client_port, other_port),
+            key: A::key(client, ports),
             hash: A::hash(tables, client, other, ports, proto),
         }
     }
@@ -86,10 +81,12 @@ impl<A: Addr> Place<A> {
     /// Of a packet.
     #[inline(always)]
     pub fn of<T: Tables>(tables: &T, flow: &Flow<A>, role: Role) -> Self {
-        let (src, dst) = ((flow.src, flow.ports.src), (flow.dst, flow.ports.dst));
         match role {
-            Role::Request => Self::new(tables, src, dst, flow.proto),
-            Role::Reply => Self::new(tables, dst, src, flow.proto),
+            Role::Request => Self::new(tables, (flow.src, flow.dst), flow.ports, flow.proto),
+            Role::Reply => {
+                let ports = flow.ports.reversed();
+                Self::new(tables, (flow.dst, flow.src), ports, flow.proto)
+            }
         }
     }
 
@@ -98,15 +95,16 @@ impl<A: Addr> Place<A> {
     fn opposite<T: Tables>(tables: &T, flow: &Flow<A>, role: Role, dest: &Dest) -> Self {
         match role {
             Role::Request => {
-                let server = (A::from_words(&dest.addr), or(dest.port, flow.ports.dst));
-                Self::new(tables, (flow.src, flow.ports.src), server, flow.proto)
+                let server = A::from_words(&dest.addr);
+                let port = or(dest.port, flow.ports.dst());
+                let ports = Ports::new(flow.ports.src(), port);
+                Self::new(tables, (flow.src, server), ports, flow.proto)
             }
             Role::Reply => {
-                let virt = (
-                    A::from_words(&dest.virt),
-                    or(dest.virt_port, flow.ports.src),
-                );
-                Self::new(tables, (flow.dst, flow.ports.dst), virt, flow.proto)
+                let virt = A::from_words(&dest.virt);
+                let port = or(dest.virt_port, flow.ports.src());
+                let ports = Ports::new(flow.ports.dst(), port);
+                Self::new(tables, (flow.dst, virt), ports, flow.proto)
             }
         }
     }
@@ -128,13 +126,14 @@ pub fn find<'t, A: Addr, T: Tables>(
     place: &Place<A>,
     now: u32,
 ) -> Hit<'t> {
-    if let Some(line) = A::line(tables, place.hash as u32)
-        && let Some(own) = seek(tables, flow, role, line, &place.key)
+    let quiet = quiet(flow, role, now);
+    if let Some(line) = A::line(tables, hash::first(place.hash))
+        && let Some(own) = seek(tables, flow, (role, quiet), line, &place.key)
     {
         return found(tables, settings, flow, role, (line, 0), own, now);
     }
-    if let Some(line) = A::line(tables, (place.hash >> 32) as u32)
-        && let Some(own) = seek(tables, flow, role, line, &place.key)
+    if let Some(line) = A::line(tables, hash::second(place.hash))
+        && let Some(own) = seek(tables, flow, (role, quiet), line, &place.key)
     {
         return found(
             tables,
@@ -159,20 +158,45 @@ pub fn peek<'t, A: Addr, T: Tables>(
     now: u32,
 ) -> Option<(u32, &'t Dest)> {
     let place = Place::of(tables, flow, role);
-    let first = A::line(tables, place.hash as u32)?;
-    let second = A::line(tables, (place.hash >> 32) as u32)?;
-    let (_, word, dest) = match seek(tables, flow, role, first, &place.key) {
-        Some(found) => found,
-        None => seek(tables, flow, role, second, &place.key)?,
+    let first = A::line(tables, hash::first(place.hash))?;
+    let second = A::line(tables, hash::second(place.hash))?;
+    let kind = (role, quiet(flow, role, now));
+    let own = match seek(tables, flow, kind, first, &place.key) {
+        Some(own) => own,
+        None => seek(tables, flow, kind, second, &place.key)?,
     };
-    let conn = ConnMeta::unpack(word);
-    let holds = !expired(settings, conn, now)
-        && dest.flags & DEST_PRESENT != 0
-        && dest.generation as u16 == conn.generation;
-    holds.then_some((conn.dest as u32, dest))
+    match own {
+        Own::Quiet(id, dest) => Some((id, dest)),
+        Own::Any(_, word, dest) => {
+            let conn = ConnMeta::unpack(word);
+            let holds = !expired(settings, conn, now) && leads_to(conn, dest);
+            holds.then_some((conn.dest as u32, dest))
+        }
+    }
 }
 
-/// The slot of this very flow, its word and its server.
+/// The upper half of the word of a connection of which the packet changes nothing: right protocol and
+/// role, a state that stays as it is, and another packet seen in the same tick. One comparison in
+/// place of many, for almost all packets of a busy connection.
+#[inline(always)]
+fn quiet<A: Addr>(flow: &Flow<A>, role: Role, now: u32) -> u32 {
+    let reply = match role {
+        Role::Request => 0,
+        Role::Reply => CONN_REPLY,
+    };
+    now << 8 | (flow.steady | reply) as u32
+}
+
+/// A connection of this very flow.
+#[derive(Clone, Copy)]
+enum Own<'t> {
+    /// One of which the packet changes nothing: the id of its server, which is there.
+    Quiet(u32, &'t Dest),
+    /// Any: its slot and word, and its server.
+    Any(usize, u64, &'t Dest),
+}
+
+/// The connection of this very flow.
 ///
 /// Which slot it is, is computed without a branch: a branch on a word that comes from memory is
 /// mispredicted half the time, and the loads of the packets that follow would have to wait for it.
@@ -180,55 +204,78 @@ pub fn peek<'t, A: Addr, T: Tables>(
 fn seek<'t, A: Addr, T: Tables>(
     tables: &'t T,
     flow: &Flow<A>,
-    role: Role,
+    kind: (Role, u32),
     line: T::Line<'t>,
     key: &A::Key,
-) -> Option<(usize, u64, &'t Dest)> {
-    let same = |slot| {
+) -> Option<Own<'t>> {
+    // The highest bit is set where the slot holds another key.
+    let other = |slot| {
         let difference = A::differs(line, slot, key);
-        (tables.opaque(difference | difference.wrapping_neg()) >> 63) ^ 1
+        (
+            difference,
+            tables.opaque(difference | difference.wrapping_neg()),
+        )
     };
-    let (at_0, at_1, at_2, at_3) = (same(0), same(1), same(2), same(3));
-    let at = tables.opaque(at_1 | at_2 << 1 | (at_3 | at_3 << 1)) as usize;
-    if at_0 | at_1 | at_2 | at_3 == 0 {
-        return None;
+    let ((diff_1, other_1), (diff_2, other_2), (diff_3, other_3)) = (other(1), other(2), other(3));
+    // If one of them is ours, two terms of three are taken away; if none is, the first slot is left.
+    let at = 6 - (other_1 >> 63) - (other_2 >> 62 & 2) - (((other_3 as i64) >> 63) as u64 & 3);
+    let at = tables.opaque(at) as usize;
+    let found = own(tables, flow, kind, line, at, key);
+    if found.is_some() {
+        return found;
     }
-    if let Some((word, dest)) = own(tables, flow, role, line, at, key) {
-        return Some((at, word, dest));
+    if diff_1 != 0 && diff_2 != 0 && diff_3 != 0 && A::differs(line, 0, key) != 0 {
+        return None;
     }
     // One client port that talks to several virtual addresses or by several protocols.
     for slot in 0..A::SLOTS {
-        if let Some((word, dest)) = own(tables, flow, role, line, slot, key) {
-            return Some((slot, word, dest));
+        let found = own(tables, flow, kind, line, slot, key);
+        if found.is_some() {
+            return found;
         }
     }
     None
 }
 
-/// The word of a slot and its server, if the slot holds a connection of this very flow.
+/// What a slot holds, if it is a connection of this very flow.
 #[inline(always)]
 fn own<'t, A: Addr, T: Tables>(
     tables: &'t T,
     flow: &Flow<A>,
-    role: Role,
+    (role, quiet): (Role, u32),
     line: T::Line<'t>,
     slot: usize,
     key: &A::Key,
-) -> Option<(u64, &'t Dest)> {
+) -> Option<Own<'t>> {
     let word = line.word(slot * A::STRIDE);
-    if A::differs(line, slot, key) != 0 || word == 0 || line.word(slot * A::STRIDE) != word {
+    if A::differs(line, slot, key) != 0 || line.word(slot * A::STRIDE) != word {
         return None;
     }
     let conn = ConnMeta::unpack(word);
-    if conn.is_reply() != (role == Role::Reply) || !state::is_of(conn.code(), flow.proto) {
-        return None;
-    }
-    let dest = tables.dest(conn.dest as u32)?;
-    let same = match role {
+    let same = |dest: &Dest| match role {
         Role::Request => flow.dst.is(&dest.virt),
         Role::Reply => flow.src.is(&dest.addr),
     };
-    same.then_some((word, dest))
+    if (word >> 32) as u32 == quiet {
+        let dest = tables.dest(conn.dest as u32)?;
+        if same(dest) && leads_to(conn, dest) {
+            return Some(Own::Quiet(conn.dest as u32, dest));
+        }
+    }
+    if word == 0
+        || conn.is_reply() != (role == Role::Reply)
+        || !state::is_of(conn.code(), flow.proto)
+    {
+        return None;
+    }
+    let dest = tables.dest(conn.dest as u32)?;
+    same(dest).then_some(Own::Any(slot % A::SLOTS, word, dest))
+}
+
+/// True while a connection's server is the one it was opened to, and there.
+#[inline(always)]
+fn leads_to(conn: ConnMeta, dest: &Dest) -> bool {
+    dest.flags & DEST_PRESENT != 0 && dest.generation as u16 == conn.generation
 }
 
 /// What a connection of this very flow means for the packet.
@@ -239,9 +286,13 @@ fn found<'t, A: Addr, T: Tables>(
     flow: &Flow<A>,
     role: Role,
     (line, first): (T::Line<'t>, u32),
-    (slot, word, dest): (usize, u64, &'t Dest),
+    own: Own<'t>,
     now: u32,
 ) -> Hit<'t> {
+    let (slot, word, dest) = match own {
+        Own::Quiet(id, dest) => return Hit::Dest(id, dest),
+        Own::Any(slot, word, dest) => (slot, word, dest),
+    };
     let conn = ConnMeta::unpack(word);
     let code = conn.code();
     let index = first + slot as u32;
@@ -253,7 +304,7 @@ fn found<'t, A: Addr, T: Tables>(
     if opens && is_closing(flow.proto, code) {
         return Hit::Miss(index);
     }
-    if dest.flags & DEST_PRESENT == 0 || dest.generation as u16 != conn.generation {
+    if !leads_to(conn, dest) {
         // IPVS: packets of a connection whose server was removed are dropped silently, unless
         // `expire_nodest_conn`. A packet that opens a connection loses nothing by going to another
         // server.
@@ -419,8 +470,8 @@ pub fn claim<A: Addr, T: Tables>(
         return;
     };
     let (Some(first), Some(second)) = (
-        A::line(tables, hash as u32),
-        A::line(tables, (hash >> 32) as u32),
+        A::line(tables, hash::first(hash)),
+        A::line(tables, hash::second(hash)),
     ) else {
         return;
     };

@@ -3,6 +3,7 @@
 
 use lb_common::abi::{AddrWords, CONN_SLOTS, Conn6Key, ConnKey, FAMILY_IPV4, FAMILY_IPV6};
 use lb_common::hash;
+use lb_common::wire::Ports;
 
 use crate::tables::{Line, Tables};
 
@@ -34,10 +35,10 @@ pub trait Addr: Copy + Eq {
     fn from_words(words: &AddrWords) -> Self;
 
     /// See `lb_common::hash`.
-    fn hash<T: Tables>(tables: &T, client: Self, other: Self, ports: u32, proto: u8) -> u64;
+    fn hash<T: Tables>(tables: &T, client: Self, other: Self, ports: Ports, proto: u8) -> u64;
 
-    /// The key of a connection of this client.
-    fn key(client: Self, client_port: u16, other_port: u16) -> Self::Key;
+    /// The key of a connection of this client; its port is the first.
+    fn key(client: Self, ports: Ports) -> Self::Key;
 
     /// 0 if the slot holds this key.
     fn differs<L: Line>(line: L, slot: usize, key: &Self::Key) -> u64;
@@ -91,18 +92,13 @@ impl Addr for V4 {
     }
 
     #[inline(always)]
-    fn hash<T: Tables>(tables: &T, client: Self, other: Self, ports: u32, proto: u8) -> u64 {
-        hash::flow(&tables.hash_key(), client.0, other.0, ports, proto)
+    fn hash<T: Tables>(tables: &T, client: Self, other: Self, ports: Ports, proto: u8) -> u64 {
+        hash::flow(&tables.hash_key4(), client.0, other.0, ports.word(), proto)
     }
 
     #[inline(always)]
-    fn key(client: Self, client_port: u16, other_port: u16) -> u64 {
-        ConnKey {
-            client: client.0,
-            client_port,
-            other_port,
-        }
-        .pack()
+    fn key(client: Self, ports: Ports) -> u64 {
+        ConnKey::word(client.0, ports)
     }
 
     #[inline(always)]
@@ -159,18 +155,13 @@ impl Addr for V6 {
     }
 
     #[inline(always)]
-    fn hash<T: Tables>(tables: &T, client: Self, other: Self, ports: u32, proto: u8) -> u64 {
-        hash::flow6(&tables.hash_key(), &client.0, &other.0, ports, proto)
+    fn hash<T: Tables>(tables: &T, client: Self, other: Self, ports: Ports, proto: u8) -> u64 {
+        hash::flow6(&tables.hash_key(), &client.0, &other.0, ports.word(), proto)
     }
 
     #[inline(always)]
-    fn key(client: Self, client_port: u16, other_port: u16) -> [u64; 3] {
-        Conn6Key {
-            client: client.0,
-            client_port,
-            other_port,
-        }
-        .pack()
+    fn key(client: Self, ports: Ports) -> [u64; 3] {
+        Conn6Key::words(client.0, ports)
     }
 
     #[inline(always)]

@@ -8,6 +8,7 @@
 //! IPVS reassembles first (`ip_vs_gather_frags`) and sends fragments of its own.
 
 use lb_common::abi::{Dest, Fragment, FragmentKey};
+use lb_common::hash;
 use lb_common::verdict::Verdict;
 use lb_common::wire::Ipv4;
 
@@ -82,7 +83,7 @@ fn first<P: Packet, T: Steps<P>>(
             Ok((id, dest, opened)) => {
                 remember(id, dest, 0);
                 stats::count_in(tables, flow, id, opened);
-                let hash = place.hash as u32;
+                let hash = hash::first(place.hash);
                 return forward::to_server(pkt, tables, flow, (id, dest), hash, Part::Whole);
             }
             Err(Verdict::DropDestGone) => return Verdict::DropDestGone.into(),

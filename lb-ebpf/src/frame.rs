@@ -40,6 +40,13 @@ impl Packet for Frame<'_> {
         }
     }
 
+    fn change<T: Pod, R>(&mut self, offset: usize, change: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let mut value = self.load(offset)?;
+        let result = change(&mut value);
+        self.store(offset, value);
+        Some(result)
+    }
+
     fn has(&self, len: usize) -> bool {
         self.bytes.len() >= len
     }

@@ -11,6 +11,7 @@
 
 use lb_common::abi::{Dest, FAMILY_IPV4, METHOD_NAT};
 use lb_common::csum::Delta;
+use lb_common::state;
 use lb_common::verdict::Verdict;
 use lb_common::wire::{Icmp, Ipv4, Ipv6, PROTO_ICMP, PROTO_ICMPV6, Ports};
 
@@ -152,12 +153,10 @@ fn follow<A: Addr, P: Packet, T: Steps<P>>(
         l4_offset: quote.icmp_offset,
         src: quote.quoted_dst,
         dst: quote.quoted_src,
-        ports: Ports {
-            src: quote.ports.dst,
-            dst: quote.ports.src,
-        },
+        ports: quote.ports.reversed(),
         proto: quote.proto,
         what: 0,
+        steady: state::UNSTEADY,
         ip_len: quote.len,
     };
     if tables.of_interest(flow.dst.fold())
@@ -191,11 +190,8 @@ fn to_server<A: Addr, P: Packet>(
     dest: &Dest,
 ) -> Result<(), Verdict> {
     let server = A::from_words(&dest.addr);
-    let port = or(dest.port, quote.ports.src);
-    let ports = Ports {
-        src: port,
-        ..quote.ports
-    };
+    let port = or(dest.port, quote.ports.src());
+    let ports = Ports::new(port, quote.ports.dst());
     let delta = quoted(pkt, quote, (server, quote.quoted_dst), ports)?;
     icmp(pkt, quote, delta, quote.dst, server)
 }
@@ -209,11 +205,8 @@ fn to_client<A: Addr, P: Packet>(
     dest: &Dest,
 ) -> Result<(), Verdict> {
     let virt = A::from_words(&dest.virt);
-    let port = or(dest.virt_port, quote.ports.dst);
-    let ports = Ports {
-        dst: port,
-        ..quote.ports
-    };
+    let port = or(dest.virt_port, quote.ports.dst());
+    let ports = Ports::new(quote.ports.src(), port);
     let delta = quoted(pkt, quote, (quote.quoted_src, virt), ports)?;
     icmp(pkt, quote, delta, quote.src, virt)
 }
@@ -228,8 +221,8 @@ fn quoted<A: Addr, P: Packet>(
 ) -> Result<Delta, Verdict> {
     let (old, new) = (quote.ports, ports);
     let mut delta = Delta::NONE
-        .word16(old.src, new.src)
-        .word16(old.dst, new.dst);
+        .word16(old.src(), new.src())
+        .word16(old.dst(), new.dst());
     let stored = if A::FAMILY == FAMILY_IPV4 {
         let mut ip: Ipv4 = pkt.load(quote.ip_offset).ok_or(Verdict::DropInternal)?;
         // The header's own checksum makes up for the addresses in any sum over the header.

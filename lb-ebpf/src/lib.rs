@@ -41,6 +41,7 @@ pub mod stats;
 pub mod tables;
 
 use lb_common::abi::{Dest, Settings};
+use lb_common::hash;
 use lb_common::verdict::Verdict;
 
 use conntrack::{Hit, Place, Role};
@@ -207,7 +208,7 @@ fn request<A: Addr, P: Packet, T: Steps<P>>(
         Err(why) => return Err(why),
     };
     stats::count_in(tables, flow, id, opened);
-    let hash = place.hash as u32;
+    let hash = hash::first(place.hash);
     Ok(forward::to_server(
         pkt,
         tables,

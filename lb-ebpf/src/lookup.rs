@@ -18,7 +18,7 @@ pub fn service<'t, A: Addr, T: Tables>(
 ) -> Option<(u32, &'t Service)> {
     let key = ServiceKey {
         addr: flow.dst.words(),
-        port: flow.ports.dst,
+        port: flow.ports.dst(),
         proto: flow.proto,
         family: A::FAMILY,
     };

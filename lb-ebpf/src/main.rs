@@ -74,8 +74,11 @@ fn conclude(outcome: Outcome) -> u32 {
         // SAFETY: a per-CPU slot; the program is not preempted by another run on this CPU.
         unsafe { *count += 1 };
     }
+    if outcome.verdict == Verdict::Transmit {
+        return xdp_action::XDP_TX;
+    }
     match outcome.verdict {
-        Verdict::Transmit | Verdict::ReplyTooBig => xdp_action::XDP_TX,
+        Verdict::ReplyTooBig => xdp_action::XDP_TX,
         // SAFETY: a helper call without pointers.
         Verdict::Redirect => unsafe { bpf_redirect(outcome.ifindex, 0) as u32 },
         other => match other.fate() {
@@ -276,8 +279,8 @@ impl XdpPacket {
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> Option<*mut T> {
         // VERIFIER: from a check that the frame reaches far the compiler concludes that what lies
-        // nearer needs none; the verifier cannot follow. So each offset is unknown to the compiler.
-        let start = self.ctx.data() + opaque(offset);
+        // nearer needs none; the verifier cannot follow. So to the compiler each beginning is another.
+        let start = opaque(self.ctx.data()) + offset;
         if start + size_of::<T>() > self.ctx.data_end() {
             return None;
         }
@@ -315,6 +318,12 @@ impl Packet for XdpPacket {
             }
             None => false,
         }
+    }
+
+    #[inline(always)]
+    fn change<T: Pod, R>(&mut self, offset: usize, change: impl FnOnce(&mut T) -> R) -> Option<R> {
+        // SAFETY: as in `load`; nobody else has a reference into the frame.
+        self.at::<T>(offset).map(|p| change(unsafe { &mut *p }))
     }
 
     #[inline(always)]
@@ -391,38 +400,49 @@ impl Tables for BpfTables {
     fn now(&self) -> u32 {
         // SAFETY: a helper call without arguments; the JIT makes a load of it.
         let jiffies = unsafe { bpf_jiffies64() };
-        (jiffies >> (TICK_SHIFT.load() & 63)) as u32 & CONN_TICK_MASK
+        (jiffies >> (param(|p| &p.tick_shift) & 63)) as u32 & CONN_TICK_MASK
     }
 
     #[inline(always)]
     fn hash_key(&self) -> HashKey {
+        let [a, b, c, d] = self.hash_key4();
         [
-            HASH_0.load(),
-            HASH_1.load(),
-            HASH_2.load(),
-            HASH_3.load(),
-            HASH_4.load(),
-            HASH_5.load(),
+            a,
+            b,
+            c,
+            d,
+            param(|p| &p.hash_key[4]),
+            param(|p| &p.hash_key[5]),
+        ]
+    }
+
+    #[inline(always)]
+    fn hash_key4(&self) -> [u64; 4] {
+        [
+            param(|p| &p.hash_key[0]),
+            param(|p| &p.hash_key[1]),
+            param(|p| &p.hash_key[2]),
+            param(|p| &p.hash_key[3]),
         ]
     }
 
     #[inline(always)]
     fn settings(&self) -> Option<&Settings> {
-        SETTINGS.get(0)
+        Some(&shared().settings)
     }
 
     #[inline(always)]
     fn of_interest(&self, fold: u32) -> bool {
         let bit = filter_bit(fold);
-        FILTER
-            .get(bit / 64)
-            .is_some_and(|row| *row >> (bit % 64) & 1 != 0)
+        // A bit's number has sixteen bits.
+        let row = shared().filter.get(bit as usize / 64);
+        row.is_some_and(|row| *row >> (bit % 64) & 1 != 0)
     }
 
     #[inline(always)]
     fn line4(&self, half: u32) -> Option<BpfLine> {
         CONNS
-            .get_ptr_mut(hash::bucket(half, CONN_LINES.load()))
+            .get_ptr_mut(hash::bucket(half, param(|p| &p.lines)))
             .map(|line| BpfLine {
                 first: line.cast(),
                 mask: CONN_WORDS - 1,
@@ -432,7 +452,7 @@ impl Tables for BpfTables {
     #[inline(always)]
     fn line6(&self, half: u32) -> Option<BpfLine> {
         CONNS6
-            .get_ptr_mut(hash::bucket(half, CONN6_LINES.load()))
+            .get_ptr_mut(hash::bucket(half, param(|p| &p.lines6)))
             .map(|line| BpfLine {
                 first: line.cast(),
                 mask: CONN6_WORDS - 1,
@@ -441,7 +461,9 @@ impl Tables for BpfTables {
 
     #[inline(always)]
     fn link(&self, ifindex: u32) -> Option<&Link> {
-        LINKS.get(ifindex)
+        // VERIFIER: the number that is compared is the one that is used.
+        let index = opaque(ifindex as usize);
+        shared().links.get(index)
     }
 
     #[inline(always)]

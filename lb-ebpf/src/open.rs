@@ -7,9 +7,10 @@ use lb_common::abi::{
     SERVICE_ONE_PACKET, SERVICE_PERSISTENT, SETTING_EXPIRE_QUIESCENT, SETTING_SLOPPY_TCP, Service,
     Settings,
 };
+use lb_common::hash;
 use lb_common::state;
 use lb_common::verdict::Verdict;
-use lb_common::wire::{PROTO_TCP, PROTO_UDP};
+use lb_common::wire::{PROTO_TCP, PROTO_UDP, Ports};
 
 use crate::conntrack::{self, NOWHERE, Place};
 use crate::family::Addr;
@@ -55,7 +56,7 @@ fn schedule<'t, A: Addr, T: Tables>(
     flow: &Flow<A>,
 ) -> Option<(u32, &'t Dest)> {
     let (client, virt) = (flow.src.fold(), flow.dst.fold());
-    let id = crate::schedule::pick(tables, service, client, virt, flow.ports.src);
+    let id = crate::schedule::pick(tables, service, client, virt, flow.ports.src());
     // NOBODY is no row of the table.
     let dest = tables.dest(id)?;
     (dest.flags & DEST_PRESENT != 0).then_some((id, dest))
@@ -105,9 +106,10 @@ fn template_place<A: Addr, T: Tables>(tables: &T, service: &Service, flow: &Flow
     let virt_port = if service.flags & SERVICE_ANY_PORT != 0 {
         0
     } else {
-        flow.ports.dst
+        flow.ports.dst()
     };
-    Place::new(tables, (client, 0), (flow.dst, virt_port), flow.proto)
+    let ports = Ports::new(0, virt_port);
+    Place::new(tables, (client, flow.dst), ports, flow.proto)
 }
 
 /// The server of a client's template, if that still takes connections.
@@ -119,7 +121,7 @@ fn template<'t, A: Addr, T: Tables>(
     place: &Place<A>,
     now: u32,
 ) -> Option<(u32, &'t Dest)> {
-    for half in [place.hash as u32, (place.hash >> 32) as u32] {
+    for half in [hash::first(place.hash), hash::second(place.hash)] {
         let line = A::line(tables, half)?;
         for slot in 0..A::SLOTS {
             let word = line.word(slot * A::STRIDE);

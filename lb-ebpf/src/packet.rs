@@ -14,6 +14,10 @@ pub trait Packet {
     /// Overwrites the bytes at `offset`; `false` if the frame ends before the last of them.
     fn store<T: Pod>(&mut self, offset: usize, value: T) -> bool;
 
+    /// Changes the header `T` at `offset` in its place, by one bounds check. `None` if the frame ends
+    /// before its last byte; else what `change` returns.
+    fn change<T: Pod, R>(&mut self, offset: usize, change: impl FnOnce(&mut T) -> R) -> Option<R>;
+
     /// True if the frame has at least `len` bytes.
     fn has(&self, len: usize) -> bool;
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From a frame to a [`Flow`], or to the reason why the frame is none of ours.
 
+use lb_common::state::{self, UNSTEADY};
 use lb_common::verdict::Verdict;
 use lb_common::wire::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, EXT_FRAGMENT, Eth, Ipv4, Ipv6,
-    PROTO_SCTP, PROTO_TCP, PROTO_UDP, Ports, Sctp, Tcp, Udp, Vlan,
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, EXT_FRAGMENT, Eth, EthWords,
+    Ipv4, Ipv6, PROTO_SCTP, PROTO_TCP, PROTO_UDP, Ports, Sctp, Tcp, Udp, Vlan,
 };
 
 use crate::family::{Addr, V4, V6};
@@ -42,6 +43,8 @@ pub struct Flow<A> {
     pub proto: u8,
     /// TCP flags byte; SCTP: type of the first chunk; 0 for UDP.
     pub what: u8,
+    /// The state in which the packet changes nothing, see [`state::steady`].
+    pub steady: u8,
     /// Length of the IP datagram, bytes.
     pub ip_len: u32,
 }
@@ -50,7 +53,7 @@ impl<A: Addr> Flow<A> {
     /// Both ports as one word, source first.
     #[inline(always)]
     pub fn port_word(&self) -> u32 {
-        self.ports.src as u32 | (self.ports.dst as u32) << 16
+        self.ports.word()
     }
 }
 
@@ -66,8 +69,8 @@ pub enum Carries {
 /// Ethernet and VLAN tags; where the IP header starts, and of which family it is.
 #[inline(always)]
 pub fn link_layer<P: Packet, T: Tables>(pkt: &P, tables: &T) -> Result<(usize, Carries), Verdict> {
-    let eth: Eth = pkt.load(0).ok_or(Verdict::DropTruncatedFrame)?;
-    let mut ethertype = eth.ethertype();
+    let eth: EthWords = pkt.load(0).ok_or(Verdict::DropTruncatedFrame)?;
+    let mut ethertype = u16::from_be(eth.ethertype);
     let mut offset = Eth::LEN;
     for _ in 0..MAX_VLAN_TAGS {
         if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_QINQ {
@@ -87,7 +90,7 @@ pub fn link_layer<P: Packet, T: Tables>(pkt: &P, tables: &T) -> Result<(usize, C
     match tables.link(pkt.ingress_ifindex()) {
         // VERIFIER: a byte that is always zero, which the verifier cannot know, makes one unknown
         // number of the three possible offsets: what follows is verified once, not thrice.
-        Some(link) if link.known != 0 && link.mac == eth.dst => {
+        Some(link) if link.is_dst_of(&eth) => {
             Ok(((offset + link.zero as usize) & OFFSET_MASK, carries))
         }
         _ => Err(Verdict::PassOtherHost),
@@ -114,9 +117,10 @@ pub fn later_fragment(ip: &Ipv4, ip_offset: usize) -> Flow<V4> {
         l4_offset: ip_offset + Ipv4::LEN,
         src: V4(ip.src),
         dst: V4(ip.dst),
-        ports: Ports { src: 0, dst: 0 },
+        ports: Ports::new(0, 0),
         proto: ip.proto,
         what: 0,
+        steady: UNSTEADY,
         ip_len: ip.total_len() as u32,
     }
 }
@@ -137,7 +141,8 @@ fn whole<P: Packet>(pkt: &P, ip_offset: usize, fragment: bool) -> Result<Flow<V4
         return Err(Verdict::PassFragment);
     }
     let l4_offset = ip_offset + header_len;
-    let (ports, what) = transport(pkt, ip.proto, l4_offset, total_len - header_len, fragment)?;
+    let (ports, what, steady) =
+        transport(pkt, ip.proto, l4_offset, total_len - header_len, fragment)?;
     Ok(Flow {
         ip_offset,
         l4_offset,
@@ -146,6 +151,7 @@ fn whole<P: Packet>(pkt: &P, ip_offset: usize, fragment: bool) -> Result<Flow<V4
         ports,
         proto: ip.proto,
         what,
+        steady,
         ip_len: total_len as u32,
     })
 }
@@ -166,7 +172,7 @@ pub fn ipv6<P: Packet>(pkt: &P, ip_offset: usize) -> Result<Flow<V6>, Verdict> {
         return Err(Verdict::DropMalformedIp);
     }
     let l4_offset = ip_offset + Ipv6::LEN + before;
-    let (ports, what) = transport(pkt, proto, l4_offset, payload_len - before, false)?;
+    let (ports, what, steady) = transport(pkt, proto, l4_offset, payload_len - before, false)?;
     Ok(Flow {
         ip_offset,
         l4_offset,
@@ -175,6 +181,7 @@ pub fn ipv6<P: Packet>(pkt: &P, ip_offset: usize) -> Result<Flow<V6>, Verdict> {
         ports,
         proto,
         what,
+        steady,
         ip_len: (Ipv6::LEN + payload_len) as u32,
     })
 }
@@ -209,7 +216,7 @@ fn extensions<P: Packet>(pkt: &P, offset: usize, first: u8) -> Result<(u8, usize
     Err(Verdict::PassExtensionHeaders)
 }
 
-/// Ports, and TCP flags or the type of the first SCTP chunk. `len` is that of the datagram from
+/// Ports, TCP flags or the type of the first SCTP chunk, and the steady state. `len` is that of the datagram from
 /// `offset` on.
 #[inline(always)]
 fn transport<P: Packet>(
@@ -218,7 +225,7 @@ fn transport<P: Packet>(
     offset: usize,
     len: usize,
     fragment: bool,
-) -> Result<(Ports, u8), Verdict> {
+) -> Result<(Ports, u8, u8), Verdict> {
     match proto {
         PROTO_TCP => {
             if len < Tcp::LEN {
@@ -228,7 +235,7 @@ fn transport<P: Packet>(
             if !(Tcp::LEN..=len).contains(&tcp.header_len()) {
                 return Err(Verdict::DropTruncatedTransport);
             }
-            Ok((tcp.ports, tcp.flags))
+            Ok((tcp.ports, tcp.flags, state::steady(PROTO_TCP, tcp.flags)))
         }
         PROTO_UDP => {
             if len < Udp::LEN {
@@ -239,14 +246,14 @@ fn transport<P: Packet>(
             if udp.len() < Udp::LEN || (!fragment && udp.len() > len) {
                 return Err(Verdict::DropTruncatedTransport);
             }
-            Ok((udp.ports, 0))
+            Ok((udp.ports, 0, state::steady(PROTO_UDP, 0)))
         }
         PROTO_SCTP => {
             if len < Sctp::LEN {
                 return Err(Verdict::DropTruncatedTransport);
             }
             let sctp: Sctp = pkt.load(offset).ok_or(Verdict::DropTruncatedTransport)?;
-            Ok((sctp.ports, sctp.chunk))
+            Ok((sctp.ports, sctp.chunk, UNSTEADY))
         }
         _ => Err(Verdict::PassOtherProtocol),
     }

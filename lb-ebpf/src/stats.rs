@@ -12,7 +12,9 @@ use crate::tables::Tables;
 #[inline(always)]
 pub fn count_in<A: Addr, T: Tables>(tables: &T, flow: &Flow<A>, id: u32, opened: u64) {
     tables.count_dest(id, |traffic: &mut Traffic| {
-        traffic.conns += opened;
+        if opened != 0 {
+            traffic.conns += opened;
+        }
         traffic.in_packets += 1;
         traffic.in_bytes += u64::from(flow.ip_len);
     });

@@ -29,6 +29,13 @@ pub trait Tables {
     /// Key of the hash that chooses lines.
     fn hash_key(&self) -> HashKey;
 
+    /// The part of it that IPv4 takes.
+    #[inline(always)]
+    fn hash_key4(&self) -> [u64; 4] {
+        let [a, b, c, d, ..] = self.hash_key();
+        [a, b, c, d]
+    }
+
     /// What holds for all services. `None` never happens (the verifier cannot know).
     fn settings(&self) -> Option<&Settings>;
 

@@ -11,7 +11,7 @@ use lb_common::abi::{
     STATE_TIMEOUT_BITS, STATES, Service, ServiceKey, Settings, Traffic, Tunnel, conn_lines,
     filter_bit,
 };
-use lb_common::hash::{HashKey, bucket, flow};
+use lb_common::hash::{self, HashKey, bucket, flow};
 use lb_common::state;
 use lb_common::verdict::Verdict;
 use lb_common::wire::Mac;
@@ -219,12 +219,15 @@ impl HostTables {
         let key = key_of(frame);
         let ports = u32::from(key.client_port) | u32::from(key.other_port) << 16;
         let virt = u32::from_ne_bytes([frame[30], frame[31], frame[32], frame[33]]);
-        let hash = flow(&self.hash_key(), key.client, virt, ports, frame[23]);
+        let hash = flow(&self.hash_key4(), key.client, virt, ports, frame[23]);
         let first_slot = |half: u32| bucket(half, self.conns.len() as u32) as usize * CONN_SLOTS;
-        [first_slot(hash as u32), first_slot((hash >> 32) as u32)]
-            .into_iter()
-            .flat_map(|first| first..first + CONN_SLOTS)
-            .collect()
+        [
+            first_slot(hash::first(hash)),
+            first_slot(hash::second(hash)),
+        ]
+        .into_iter()
+        .flat_map(|first| first..first + CONN_SLOTS)
+        .collect()
     }
 
     /// One frame through the pipeline: verdict and the frame as it left.

@@ -334,9 +334,14 @@ fn damaged() -> Vec<Case> {
             Verdict::DropMalformedIp,
         ),
         (
+            "frame ends two bytes after Ethernet",
+            syn_with(&[], 16),
+            Verdict::DropMalformedIp,
+        ),
+        (
             "frame ends after Ethernet",
             syn_with(&[], 14),
-            Verdict::DropMalformedIp,
+            Verdict::DropTruncatedFrame,
         ),
         (
             "frame ends in Ethernet",

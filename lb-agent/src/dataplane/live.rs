@@ -83,7 +83,7 @@ impl<'a> LiveTables<'a> {
             conns,
             key,
             now,
-            settings: maps.settings().ok(),
+            settings: Some(maps.settings()),
             lines: [Rows::new(), Rows::new()],
             links: Rows::new(),
             services: Rows::new(),
@@ -180,7 +180,7 @@ impl Tables for LiveTables<'_> {
     fn of_interest(&self, fold: u32) -> bool {
         let bit = filter_bit(fold);
         let row = self.maps.filter_row(bit / 64);
-        row.is_ok_and(|row| row >> (bit % 64) & 1 != 0)
+        row.is_some_and(|row| row >> (bit % 64) & 1 != 0)
     }
 
     fn line4(&self, half: u32) -> Option<LiveLine<'_>> {
@@ -192,7 +192,7 @@ impl Tables for LiveTables<'_> {
     }
 
     fn link(&self, ifindex: u32) -> Option<&Link> {
-        self.links.get(ifindex, || self.maps.link(ifindex).ok())
+        self.links.get(ifindex, || self.maps.link(ifindex))
     }
 
     fn service_row(&self, key: &ServiceKey) -> Option<u32> {

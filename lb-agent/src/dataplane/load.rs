@@ -5,7 +5,8 @@ use aya::maps::{MapData, ProgramArray};
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{
-    ABI_LAYOUT, ABI_VERSION, CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, STEP_PROGRAMS, conn_lines, maps,
+    ABI_LAYOUT, ABI_VERSION, CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, Params, STEP_PROGRAMS,
+    conn_lines, maps,
 };
 
 use lb_common::hash::HashKey;
@@ -15,6 +16,7 @@ use tracing::warn;
 
 use super::clock::Clock;
 use super::conns;
+use super::maps::Abi;
 use super::pins::{Header, Pins};
 use super::plan::{Op, Plan};
 use super::{DataplaneError, ProgramInfo};
@@ -109,17 +111,19 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
         header = kept.header.clone();
         places = pins.pinned_maps(&header).map_err(DataplaneError::Conns)?;
     }
+    let params = Abi(Params {
+        hash_key: header.key,
+        lines,
+        lines6,
+        tick_shift: header.tick_shift,
+        zero: 0,
+    });
     let mut loader = EbpfLoader::new();
     loader
         .btf(None)
         .map_max_entries(maps::CONNS, lines)
         .map_max_entries(maps::CONNS6, lines6)
-        .override_global(maps::CONN_LINES, &lines, true)
-        .override_global(maps::CONN6_LINES, &lines6, true)
-        .override_global(maps::TICK_SHIFT, &header.tick_shift, true);
-    for (name, word) in maps::HASH_WORDS.into_iter().zip(&header.key) {
-        loader.override_global(name, word, true);
-    }
+        .override_global(maps::PARAMS, &params, true);
     for (name, path) in &places {
         loader.map_pin_path(name, path.as_path());
     }

@@ -9,8 +9,8 @@
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use lb_common::abi::{
-    Dest, HashLine, Hop, Link, Load, MAX_HOPS, Member, Service, ServiceKey, Settings, Traffic,
-    Tunnel, maps as names,
+    Dest, HashLine, Hop, Link, Load, MAX_HOPS, Member, Service, ServiceKey, Settings, Shared,
+    Traffic, Tunnel, maps as names,
 };
 
 use super::DataplaneError;
@@ -27,8 +27,10 @@ pub(super) struct Abi<T: bytemuck::Pod>(pub(super) T);
 unsafe impl<T: bytemuck::Pod> aya::Pod for Abi<T> {}
 
 pub(super) struct Maps {
-    settings: Array<MapData, Abi<Settings>>,
-    filter: Array<MapData, u64>,
+    shared_map: Array<MapData, Abi<Shared>>,
+    /// What is in it, and whether something was changed here since it was written.
+    shared: Box<Shared>,
+    is_stale: bool,
     services: HashMap<MapData, Abi<ServiceKey>, u32>,
     service_rows: Array<MapData, Abi<Service>>,
     members: Array<MapData, Abi<Member>>,
@@ -38,7 +40,6 @@ pub(super) struct Maps {
     dests: Array<MapData, Abi<Dest>>,
     tunnels: Array<MapData, Abi<Tunnel>>,
     pub(super) loads: Loads,
-    links: Array<MapData, Abi<Link>>,
     hops: Array<MapData, Abi<Hop>>,
     verdicts: PerCpuArray<MapData, u64>,
     dest_traffic: PerCpuArray<MapData, Abi<Traffic>>,
@@ -47,9 +48,11 @@ pub(super) struct Maps {
 impl Maps {
     /// Opens the maps of a loaded object.
     pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, DataplaneError> {
+        let shared_map = open(ebpf, names::SHARED)?;
         Ok(Self {
-            settings: open(ebpf, names::SETTINGS)?,
-            filter: open(ebpf, names::FILTER)?,
+            shared: Box::new(get(&shared_map, names::SHARED, 0)?),
+            shared_map,
+            is_stale: false,
             services: open(ebpf, names::SERVICES)?,
             service_rows: open(ebpf, names::SERVICE_ROWS)?,
             members: open(ebpf, names::MEMBERS)?,
@@ -59,7 +62,6 @@ impl Maps {
             dests: open(ebpf, names::DESTS)?,
             tunnels: open(ebpf, names::TUNNELS)?,
             loads: Loads::new(mapped(ebpf, names::LOADS, size_of::<Load>())?),
-            links: open(ebpf, names::LINKS)?,
             hops: open(ebpf, names::HOPS)?,
             verdicts: open(ebpf, names::VERDICTS)?,
             dest_traffic: open(ebpf, names::DEST_TRAFFIC)?,
@@ -72,15 +74,46 @@ impl Maps {
             let (map, done) = self.perform_one(op);
             done.map_err(|source| DataplaneError::Map { map, source })?;
         }
+        self.write_shared().map_err(|source| DataplaneError::Map {
+            map: names::SHARED,
+            source,
+        })
+    }
+
+    /// Changes the global data, which is written before anything else is, and once for many changes.
+    fn share(&mut self, change: impl FnOnce(&mut Shared)) -> (&'static str, Result<(), MapError>) {
+        change(&mut self.shared);
+        self.is_stale = true;
+        (names::SHARED, Ok(()))
+    }
+
+    fn write_shared(&mut self) -> Result<(), MapError> {
+        if self.is_stale {
+            self.shared_map.set(0, Abi(*self.shared), 0)?;
+            self.is_stale = false;
+        }
         Ok(())
     }
 
     fn perform_one(&mut self, op: &Op) -> (&'static str, Result<(), MapError>) {
         match op {
-            Op::PutLink { ifindex, row } => (names::LINKS, self.links.set(*ifindex, Abi(*row), 0)),
+            Op::PutLink { ifindex, row } => {
+                return self.share(|shared| put(&mut shared.links, *ifindex, *row));
+            }
+            Op::PutSettings { row } => return self.share(|shared| shared.settings = *row),
+            Op::PutFilter { index, row } => {
+                return self.share(|shared| put(&mut shared.filter, *index, *row));
+            }
+            _ => {}
+        }
+        if let Err(err) = self.write_shared() {
+            return (names::SHARED, Err(err));
+        }
+        match op {
+            Op::PutLink { .. } | Op::PutSettings { .. } | Op::PutFilter { .. } => {
+                (names::SHARED, Ok(()))
+            }
             Op::PutDest { id, row } => (names::DESTS, self.dests.set(*id, Abi(*row), 0)),
-            Op::PutSettings { row } => (names::SETTINGS, self.settings.set(0, Abi(*row), 0)),
-            Op::PutFilter { index, row } => (names::FILTER, self.filter.set(*index, *row, 0)),
             Op::PutTunnel { id, row } => (names::TUNNELS, self.tunnels.set(*id, Abi(*row), 0)),
             Op::SetThresholds { id, upper, lower } => {
                 self.loads.set_thresholds(*id, *upper, *lower);
@@ -112,8 +145,8 @@ impl Maps {
     }
 
     /// What holds for all services.
-    pub(super) fn settings(&self) -> Result<Settings, DataplaneError> {
-        get(&self.settings, names::SETTINGS, 0)
+    pub(super) fn settings(&self) -> Settings {
+        self.shared.settings
     }
 
     /// A real server's row.
@@ -127,8 +160,8 @@ impl Maps {
     }
 
     /// 64 bits of the address filter.
-    pub(super) fn filter_row(&self, index: u32) -> Result<u64, MapError> {
-        self.filter.get(&index, 0)
+    pub(super) fn filter_row(&self, index: u32) -> Option<u64> {
+        self.shared.filter.get(index as usize).copied()
     }
 
     /// The row of the service of this key.
@@ -162,8 +195,8 @@ impl Maps {
     }
 
     /// An interface's row.
-    pub(super) fn link(&self, ifindex: u32) -> Result<Link, DataplaneError> {
-        get(&self.links, names::LINKS, ifindex)
+    pub(super) fn link(&self, ifindex: u32) -> Option<Link> {
+        self.shared.links.get(ifindex as usize).copied()
     }
 
     /// The remembered way to clients with this hash.
@@ -197,6 +230,13 @@ fn get<T: bytemuck::Pod>(
     let row = map.get(&index, 0);
     row.map(|Abi(row)| row)
         .map_err(|source| DataplaneError::Map { map: name, source })
+}
+
+/// Writes a row; one that there is no room for is left out by who plans the operations.
+fn put<T>(rows: &mut [T], index: u32, row: T) {
+    if let Some(place) = rows.get_mut(index as usize) {
+        *place = row;
+    }
 }
 
 fn put_rows<T: bytemuck::Pod>(

@@ -242,7 +242,7 @@ impl Dataplane {
         let heartbeat = load::now(&self.ebpf)?;
         self.settings = Settings {
             heartbeat,
-            ..self.maps.settings()?
+            ..self.maps.settings()
         };
         let row = self.settings;
         self.maps.perform(&[plan::Op::PutSettings { row }])?;

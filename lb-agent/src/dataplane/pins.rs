@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aya::Ebpf;
-use lb_common::abi::{ABI_LAYOUT, ABI_VERSION};
+use lb_common::abi::{ABI_LAYOUT, ABI_VERSION, maps};
 use lb_common::hash::HashKey;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -214,10 +214,8 @@ impl Pins {
         entries
             .map(|entry| {
                 let entry = entry?;
-                Ok((
-                    entry.file_name().to_string_lossy().into_owned(),
-                    entry.path(),
-                ))
+                let name = entry.file_name().to_string_lossy().into_owned();
+                Ok((map_of(name), entry.path()))
             })
             .collect()
     }
@@ -227,11 +225,11 @@ impl Pins {
         let directory = self.maps(header);
         fs::create_dir_all(&directory).map_err(|err| err.to_string())?;
         // Read-only data and the like (`.rodata`) belong to one load of the program.
-        let maps = ebpf
-            .maps()
-            .filter(|(name, _)| !name.starts_with('.') && !name.starts_with("AYA_"));
-        for (name, map) in maps {
-            let path = directory.join(name);
+        let lasting = ebpf.maps().filter(|(name, _)| {
+            *name == maps::SHARED || !name.starts_with('.') && !name.starts_with("AYA_")
+        });
+        for (name, map) in lasting {
+            let path = directory.join(file_of(name));
             if !path.exists() {
                 map.pin(&path)
                     .map_err(|err| format!("cannot pin map {name}: {err}"))?;
@@ -362,6 +360,27 @@ impl Pins {
 }
 
 /// A directory of pins.
+/// The file that a map is pinned to: the file system takes no name with a dot.
+fn file_of(map: &str) -> &str {
+    if map == maps::SHARED {
+        SHARED_FILE
+    } else {
+        map
+    }
+}
+
+/// The map that is pinned to a file.
+fn map_of(file: String) -> String {
+    if file == SHARED_FILE {
+        maps::SHARED.to_owned()
+    } else {
+        file
+    }
+}
+
+/// Where [`maps::SHARED`] is.
+const SHARED_FILE: &str = "SHARED";
+
 fn remove_dir(path: &Path) {
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         let _ = fs::remove_file(entry.path());

@@ -198,10 +198,8 @@ fn frame(question: &Question, mac: Mac) -> Vec<u8> {
 }
 
 fn transport(question: &Question) -> Vec<u8> {
-    let ports = Ports {
-        src: question.from.port().to_be(),
-        dst: question.to.port().to_be(),
-    };
+    let (from, to) = (question.from.port(), question.to.port());
+    let ports = Ports::new(from.to_be(), to.to_be());
     let mut bytes = match question.protocol {
         Protocol::Tcp => bytemuck::bytes_of(&Tcp {
             ports,
@@ -263,7 +261,7 @@ pub(super) fn ends(frame: &[u8]) -> Option<String> {
         return Some(format!("{src} > {dst}, protocol {proto}"));
     }
     let ports: Ports = bytemuck::pod_read_unaligned(rest.get(..size_of::<Ports>())?);
-    let (from, to) = (u16::from_be(ports.src), u16::from_be(ports.dst));
+    let (from, to) = (u16::from_be(ports.src()), u16::from_be(ports.dst()));
     Some(format!(
         "{} > {}",
         SocketAddr::new(src, from),

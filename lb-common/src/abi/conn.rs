@@ -19,6 +19,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::wire::Ports;
+
 /// Connections in a line.
 pub const CONN_SLOTS: usize = 4;
 
@@ -70,10 +72,16 @@ pub struct ConnKey {
 }
 
 impl ConnKey {
+    /// The word in the slot; the client's port is the first.
+    #[inline(always)]
+    pub const fn word(client: u32, ports: Ports) -> u64 {
+        client as u64 | (ports.word() as u64) << 32
+    }
+
     /// To the word in the slot.
     #[inline(always)]
     pub const fn pack(self) -> u64 {
-        self.client as u64 | (self.client_port as u64) << 32 | (self.other_port as u64) << 48
+        Self::word(self.client, Ports::new(self.client_port, self.other_port))
     }
 
     /// From the word in the slot.
@@ -99,15 +107,21 @@ pub struct Conn6Key {
 }
 
 impl Conn6Key {
-    /// To the words in the slot.
+    /// The words in the slot; the client's port is the first.
     #[inline(always)]
-    pub const fn pack(self) -> [u64; 3] {
-        let [a, b, c, d] = self.client;
+    pub const fn words(client: [u32; 4], ports: Ports) -> [u64; 3] {
+        let [a, b, c, d] = client;
         [
             a as u64 | (b as u64) << 32,
             c as u64 | (d as u64) << 32,
-            self.client_port as u64 | (self.other_port as u64) << 16,
+            ports.word() as u64,
         ]
+    }
+
+    /// To the words in the slot.
+    #[inline(always)]
+    pub const fn pack(self) -> [u64; 3] {
+        Self::words(self.client, Ports::new(self.client_port, self.other_port))
     }
 
     /// From the words in the slot.

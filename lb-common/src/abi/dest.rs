@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::wire::Mac;
+use crate::wire::Macs;
 
 /// Flag: this row holds a server. A connection whose row lost it leads nowhere.
 pub const DEST_PRESENT: u8 = 1;
@@ -28,15 +28,17 @@ pub type AddrWords = [u32; 4];
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Dest {
-    /// Where the frame goes: eight bytes that are written and read as one word, so that no packet
-    /// sees half of a changed address.
-    pub next_hop: NextHop,
-    /// Source MAC of the frame: that of the interface it leaves by.
-    pub from: Mac,
+    /// Where the frame goes, see [`Dest::macs`]: the first eight bytes of both MAC addresses, 0 while
+    /// the destination is not known. One word, so that no packet sees half of a changed destination.
+    pub macs_first: u64,
+    /// The last four bytes of them.
+    pub macs_rest: u32,
     /// `METHOD_*`.
     pub method: u8,
     /// `DEST_*` flags.
     pub flags: u8,
+    /// Zero.
+    pub zero: u16,
     /// Interface the frame leaves by.
     pub ifindex: u32,
     /// Raised each time the row is given to another server, so that an old connection is not sent
@@ -54,17 +56,25 @@ pub struct Dest {
     pub service: u32,
 }
 
-/// MAC address of the next hop towards a real server, as the agent learnt it from the kernel's
-/// neighbour table.
-#[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
-pub struct NextHop {
-    /// Destination MAC of the frame.
-    pub mac: Mac,
-    /// 1 once the address is known.
-    pub resolved: u8,
-    /// Zero.
-    pub zero: u8,
+impl Dest {
+    /// MAC addresses of the frame: the next hop's towards the real server, as the agent learnt it from
+    /// the kernel's neighbour table, and that of the interface it leaves by. `None` while the next
+    /// hop's is not known.
+    #[inline(always)]
+    pub const fn macs(&self) -> Option<Macs> {
+        if self.macs_first == 0 {
+            return None;
+        }
+        Some(Macs::join(self.macs_first, self.macs_rest))
+    }
+
+    /// Sets them.
+    pub const fn set_macs(&mut self, macs: Option<Macs>) {
+        (self.macs_first, self.macs_rest) = match macs {
+            Some(macs) => macs.split(),
+            None => (0, 0),
+        };
+    }
 }
 
 /// IP in IP (protocol 4 or 41).

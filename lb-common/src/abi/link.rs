@@ -3,9 +3,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::wire::Mac;
+use crate::wire::{EthWords, Mac};
 
-/// Row of `LINKS`, by interface index.
+/// A row of [`Shared`](super::Shared), by interface index.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct Link {
@@ -16,6 +16,25 @@ pub struct Link {
     pub known: u8,
     /// Zero.
     pub zero: u8,
+}
+
+impl Link {
+    /// True if a frame is addressed to this interface.
+    #[inline(always)]
+    pub fn is_dst_of(&self, eth: &EthWords) -> bool {
+        let words: &LinkWords = bytemuck::cast_ref(self);
+        words.known != 0 && words.mac_first == eth.dst_first && words.mac_last == eth.dst_last
+    }
+}
+
+/// A [`Link`] as words, to compare with [`EthWords`].
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct LinkWords {
+    mac_first: u32,
+    mac_last: u16,
+    known: u8,
+    zero: u8,
 }
 
 /// Rows of `HOPS`.

@@ -16,8 +16,10 @@ mod drive;
 mod fragment;
 mod limits;
 mod link;
+mod params;
 mod service;
 mod settings;
+mod shared;
 mod version;
 
 pub use conn::{
@@ -27,8 +29,8 @@ pub use conn::{
 pub use counters::{Traffic, VERDICT_SLOTS};
 pub use dest::{
     AddrWords, DEST_IPV6, DEST_PRESENT, DEST_QUIESCENT, Dest, LOAD_ACTIVE, LOAD_INACTIVE, Load,
-    METHOD_DIRECT, METHOD_LOCAL, METHOD_NAT, METHOD_TUNNEL, NextHop, TUNNEL_GRE, TUNNEL_GUE,
-    TUNNEL_IPIP, Tunnel,
+    METHOD_DIRECT, METHOD_LOCAL, METHOD_NAT, METHOD_TUNNEL, TUNNEL_GRE, TUNNEL_GUE, TUNNEL_IPIP,
+    Tunnel,
 };
 pub use drive::{
     DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_CONNS, DRIVE_IN_ORDER, DRIVE_LINES, DRIVE_RANDOM, DRIVE_V4,
@@ -41,6 +43,7 @@ pub use limits::{
     MAX_SERVICE_DESTS, MAX_SERVICE_ROWS, MAX_SERVICES,
 };
 pub use link::{HOP_TICKS, Hop, Link, MAX_HOPS};
+pub use params::Params;
 pub use service::{
     FAMILY_IPV4, FAMILY_IPV6, HASH_LINE_ENTRIES, HASH_NOBODY, HashLine, Member, SCHED_DH, SCHED_FO,
     SCHED_LBLC, SCHED_LBLCR, SCHED_LC, SCHED_MH, SCHED_NQ, SCHED_OVF, SCHED_RR, SCHED_SED,
@@ -51,6 +54,7 @@ pub use settings::{
     FILTER_BITS, FILTER_ROWS, SETTING_ANY_PORT, SETTING_EXPIRE_NODEST, SETTING_EXPIRE_QUIESCENT,
     SETTING_SLOPPY_TCP, STATE_TIMEOUT_BITS, STATES, Settings, filter_bit, fold,
 };
+pub use shared::Shared;
 pub use version::{ABI_LAYOUT, ABI_VERSION};
 
 /// Index into `STEPS`: IPv6 packets.
@@ -76,10 +80,8 @@ pub const STEP_PROGRAMS: [&str; STEP_COUNT as usize] = [
 
 /// Names of the maps, as the packet program declares them and the agent opens them.
 pub mod maps {
-    /// Array of one row: [`Settings`](super::Settings).
-    pub const SETTINGS: &str = "SETTINGS";
-    /// Array of bits by address, see [`filter_bit`](super::filter_bit).
-    pub const FILTER: &str = "FILTER";
+    /// Global data: [`Shared`](super::Shared).
+    pub const SHARED: &str = ".bss";
     /// Hash: [`ServiceKey`](super::ServiceKey) to an index into `SERVICE_ROWS`.
     pub const SERVICES: &str = "SERVICES";
     /// Array: [`Service`](super::Service).
@@ -98,8 +100,6 @@ pub mod maps {
     pub const TUNNELS: &str = "TUNNELS";
     /// Array by destination id, mapped by the agent: [`Load`](super::Load).
     pub const LOADS: &str = "LOADS";
-    /// Array by interface index: [`Link`](super::Link).
-    pub const LINKS: &str = "LINKS";
     /// Array: [`Hop`](super::Hop) by hash of the client.
     pub const HOPS: &str = "HOPS";
     /// Array, mapped by the agent: [`ConnLine`](super::ConnLine) by hash, IPv4.
@@ -110,14 +110,8 @@ pub mod maps {
     pub const VERDICTS: &str = "VERDICTS";
     /// Per-CPU array by destination id: [`Traffic`](super::Traffic).
     pub const DEST_TRAFFIC: &str = "DEST_TRAFFIC";
-    /// Read-only data, set at load: rows of `CONNS`.
-    pub const CONN_LINES: &str = "CONN_LINES";
-    /// Read-only data, set at load: rows of `CONNS6`.
-    pub const CONN6_LINES: &str = "CONN6_LINES";
-    /// Read-only data: a tick is 2 to the power of this many jiffies.
-    pub const TICK_SHIFT: &str = "TICK_SHIFT";
-    /// Read-only data: the words of a [`HashKey`](crate::hash::HashKey).
-    pub const HASH_WORDS: [&str; 6] = ["HASH_0", "HASH_1", "HASH_2", "HASH_3", "HASH_4", "HASH_5"];
+    /// Read-only data, set at load: [`Params`](super::Params).
+    pub const PARAMS: &str = "PARAMS";
     /// LRU hash: [`FragmentKey`](super::FragmentKey) to [`Fragment`](super::Fragment).
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// Program array: the programs of [`STEP_PROGRAMS`](super::STEP_PROGRAMS).

@@ -20,7 +20,7 @@ pub const STATES: usize = 32;
 /// Bits of a state's timeout in [`Settings::states`]; its class stands above them.
 pub const STATE_TIMEOUT_BITS: u32 = 24;
 
-/// The one row of `SETTINGS`.
+/// A part of [`Shared`](super::Shared).
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Settings {
@@ -44,10 +44,10 @@ pub struct Settings {
 
 /// Bits of the address filter.
 pub const FILTER_BITS: u32 = 1 << 16;
-/// Rows of `FILTER`, 64 bits each.
+/// Words of the filter, 64 bits each.
 pub const FILTER_ROWS: u32 = FILTER_BITS / 64;
 
-/// Bit of an address in `FILTER`: set for virtual addresses and for masqueraded servers, so that a
+/// Bit of an address in the filter: set for virtual addresses and for masqueraded servers, so that a
 /// packet of no interest costs no look into the connection table. `fold` is the exclusive or of the
 /// address's words.
 #[inline(always)]

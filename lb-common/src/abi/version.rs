@@ -7,15 +7,15 @@
 use core::mem::size_of;
 
 use super::{
-    Conn6Line, ConnLine, Dest, Fragment, FragmentKey, HashLine, Hop, Link, Load, MAX_DESTS,
-    MAX_HASH_LINES, MAX_HOPS, MAX_LINKS, MAX_MEMBERS, MAX_SERVICE_ROWS, MAX_SERVICES, Member,
-    STEP_COUNT, Service, ServiceKey, Settings, Traffic, Tunnel, VERDICT_SLOTS,
+    Conn6Line, ConnLine, Dest, Fragment, FragmentKey, HashLine, Hop, Load, MAX_DESTS,
+    MAX_HASH_LINES, MAX_HOPS, MAX_MEMBERS, MAX_SERVICE_ROWS, MAX_SERVICES, Member, STEP_COUNT,
+    Service, ServiceKey, Shared, Traffic, Tunnel, VERDICT_SLOTS,
 };
 
 /// Raise it whenever a map's meaning changes in a way that the sizes do not show: fields that swap
 /// places, a code that means something else, another hash, what one program leaves for another
 /// that it goes on in.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// A digest of the sizes of all rows and of all capacities that are not configured.
 pub const ABI_LAYOUT: u32 = layout(&[
@@ -26,8 +26,7 @@ pub const ABI_LAYOUT: u32 = layout(&[
     size_of::<Dest>(),
     size_of::<Tunnel>(),
     size_of::<Load>(),
-    size_of::<Settings>(),
-    size_of::<Link>(),
+    size_of::<Shared>(),
     size_of::<Hop>(),
     size_of::<ConnLine>(),
     size_of::<Conn6Line>(),
@@ -39,7 +38,6 @@ pub const ABI_LAYOUT: u32 = layout(&[
     MAX_MEMBERS as usize,
     MAX_HASH_LINES as usize,
     MAX_DESTS as usize,
-    MAX_LINKS as usize,
     MAX_HOPS as usize,
     VERDICT_SLOTS as usize,
     STEP_COUNT as usize,

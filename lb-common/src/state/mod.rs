@@ -61,6 +61,20 @@ pub const fn next(proto: u8, state: u8, what: u8, direction: Direction) -> u8 {
     }
 }
 
+/// No state: what [`steady`] returns for a packet that may change any.
+pub const UNSTEADY: u8 = 0xff;
+
+/// The state in which a packet with these TCP flags (`what`) changes nothing, whatever its direction:
+/// that of almost every packet.
+#[inline(always)]
+pub const fn steady(proto: u8, what: u8) -> u8 {
+    match proto {
+        PROTO_TCP if tcp::is_plain(what) => tcp::ESTABLISHED,
+        PROTO_UDP => UDP,
+        _ => UNSTEADY,
+    }
+}
+
 /// True for connections that `ipvsadm -Ln` counts as active.
 ///
 /// IPVS: `tcp_state_active`; a UDP flow counts as inactive (measured on Linux 6.1).
@@ -125,6 +139,23 @@ mod tests {
                 .collect();
             assert_eq!(of, [proto_of(code).unwrap()], "{code}");
         }
+    }
+
+    #[test]
+    fn a_steady_packet_changes_nothing() {
+        for proto in [PROTO_TCP, PROTO_UDP, PROTO_SCTP] {
+            for what in 0..=u8::MAX {
+                let state = steady(proto, what);
+                for direction in [Direction::Input, Direction::Output, Direction::InputOnly] {
+                    if state != UNSTEADY {
+                        assert!(is_of(state, proto));
+                        assert_eq!(next(proto, state, what, direction), state, "{proto} {what}");
+                    }
+                }
+            }
+        }
+        assert_eq!(steady(PROTO_TCP, tcp::FLAG_ACK), tcp::ESTABLISHED);
+        assert_eq!(steady(PROTO_TCP, tcp::FLAG_ACK | tcp::FLAG_FIN), UNSTEADY);
     }
 
     #[test]

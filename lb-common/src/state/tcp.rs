@@ -149,6 +149,12 @@ pub const fn opens(flags: u8) -> bool {
     flags & (FLAG_SYN | FLAG_RST) == FLAG_SYN
 }
 
+/// True for a segment in the middle of a connection: ACK, and neither SYN, FIN nor RST.
+#[inline(always)]
+pub const fn is_plain(flags: u8) -> bool {
+    flags & (FLAG_SYN | FLAG_FIN | FLAG_RST | FLAG_ACK) == FLAG_ACK
+}
+
 /// True if a segment with these flags asks for a connection of its own, whatever went before.
 #[inline(always)]
 pub const fn asks(flags: u8) -> bool {

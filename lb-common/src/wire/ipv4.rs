@@ -3,8 +3,6 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::csum;
-
 /// Protocol number of ICMP.
 pub const PROTO_ICMP: u8 = 1;
 /// Protocol number of IPv4 in IP.
@@ -87,19 +85,61 @@ impl Ipv4 {
         ((u16::from_be(self.frag) & 0x1fff) as usize) << 3
     }
 
-    /// One hop less, the checksum updated by RFC 1624. Call with a TTL above 1 only.
+    /// One hop less, see [`Ipv4Hop::decrement`].
     #[inline(always)]
     pub const fn decrement_ttl(&mut self) {
-        let old = u16::from_ne_bytes([self.ttl, self.proto]);
-        self.ttl = self.ttl.wrapping_sub(1);
-        let new = u16::from_ne_bytes([self.ttl, self.proto]);
-        self.check = csum::update16(self.check, old, new);
+        let hop = Ipv4Hop::new(self.ttl, self.proto, self.check).decrement();
+        (self.ttl, self.check) = (hop.ttl(), hop.check());
+    }
+}
+
+/// Time to live, protocol and checksum: the word of the header that each hop changes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Ipv4Hop(u32);
+
+impl Ipv4Hop {
+    /// Where it stands, bytes into the header.
+    pub const OFFSET: usize = 8;
+
+    #[inline(always)]
+    const fn new(ttl: u8, proto: u8, check: u16) -> Self {
+        let [a, b] = check.to_ne_bytes();
+        Self(u32::from_ne_bytes([ttl, proto, a, b]))
+    }
+
+    /// Time to live.
+    #[inline(always)]
+    pub const fn ttl(self) -> u8 {
+        u32::from_le(self.0) as u8
+    }
+
+    /// Header checksum, as it stands in memory.
+    #[inline(always)]
+    pub const fn check(self) -> u16 {
+        let [_, _, a, b] = self.0.to_ne_bytes();
+        u16::from_ne_bytes([a, b])
+    }
+
+    /// One hop less, the checksum updated by RFC 1624. Call with a TTL above 1 only.
+    ///
+    /// The kernel's `ip_decrease_ttl`: the time to live is the first byte of its word of the sum, so
+    /// one less there is one more, in that byte, here.
+    #[inline(always)]
+    pub const fn decrement(self) -> Self {
+        let word = u32::from_le(self.0);
+        // Read in little endian, the first byte is the lowest.
+        let check = (word >> 16) + 1;
+        // 0xffff is 0, and what carries goes round.
+        let check = check + ((check + 1) >> 16);
+        Self((((word & 0xffff) - 1) | (check << 16)).to_le())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::csum;
 
     #[test]
     fn decremented_ttl_keeps_the_checksum_valid() {
@@ -120,6 +160,19 @@ mod tests {
             ip.decrement_ttl();
             assert_eq!(ip.ttl, ttl);
             assert_eq!(csum::sum(bytemuck::bytes_of(&ip), 0), 0xffff);
+        }
+    }
+
+    /// The same as the update of RFC 1624, for every checksum.
+    #[test]
+    fn a_hop_is_the_update_of_one_word() {
+        for check in 0..=u16::MAX {
+            for ttl in [2, 64, 255] {
+                let hop = Ipv4Hop::new(ttl, PROTO_TCP, check).decrement();
+                let word = |ttl| u16::from_ne_bytes([ttl, PROTO_TCP]);
+                let expected = csum::update16(check, word(ttl), word(ttl - 1));
+                assert_eq!((hop.ttl(), hop.check()), (ttl - 1, expected), "{check:#x}");
+            }
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Ipv6 {
 impl Ipv6 {
     /// Length, bytes.
     pub const LEN: usize = 40;
+    /// Where the hop limit stands, bytes into the header.
+    pub const HOP_LIMIT: usize = 7;
 
     /// Version field.
     #[inline(always)]

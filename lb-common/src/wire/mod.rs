@@ -12,10 +12,12 @@ mod ipv6;
 mod transport;
 mod tunnel;
 
-pub use eth::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Eth, Mac, Vlan};
+pub use eth::{
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Eth, EthWords, Mac, Macs, Vlan,
+};
 pub use icmp::Icmp;
 pub use ipv4::{
-    Ipv4, PROTO_GRE, PROTO_ICMP, PROTO_IPIP, PROTO_IPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP,
+    Ipv4, Ipv4Hop, PROTO_GRE, PROTO_ICMP, PROTO_IPIP, PROTO_IPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP,
 };
 pub use ipv6::{EXT_FRAGMENT, Ipv6, PROTO_ICMPV6};
 pub use transport::{Ports, Sctp, Tcp, Udp};

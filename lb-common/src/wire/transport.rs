@@ -3,14 +3,55 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// What TCP, UDP and SCTP begin with; network byte order.
+/// What TCP, UDP and SCTP begin with: source and destination port, as one word.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub struct Ports {
-    /// Source port.
-    pub src: u16,
-    /// Destination port.
-    pub dst: u16,
+pub struct Ports(u32);
+
+impl Ports {
+    /// From both ports, network byte order.
+    #[inline(always)]
+    pub const fn new(src: u16, dst: u16) -> Self {
+        Self::from_word(src as u32 | (dst as u32) << 16)
+    }
+
+    /// From what [`Ports::word`] gives.
+    #[inline(always)]
+    pub const fn from_word(word: u32) -> Self {
+        if cfg!(target_endian = "little") {
+            Self(word)
+        } else {
+            Self(word.rotate_left(16))
+        }
+    }
+
+    /// The source port below the destination port.
+    #[inline(always)]
+    pub const fn word(self) -> u32 {
+        if cfg!(target_endian = "little") {
+            self.0
+        } else {
+            self.0.rotate_left(16)
+        }
+    }
+
+    /// Source port, network byte order.
+    #[inline(always)]
+    pub const fn src(self) -> u16 {
+        self.word() as u16
+    }
+
+    /// Destination port, network byte order.
+    #[inline(always)]
+    pub const fn dst(self) -> u16 {
+        (self.word() >> 16) as u16
+    }
+
+    /// Those of a packet the other way.
+    #[inline(always)]
+    pub const fn reversed(self) -> Self {
+        Self(self.0.rotate_left(16))
+    }
 }
 
 /// The fixed part of a TCP header.

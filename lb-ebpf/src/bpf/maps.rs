@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The maps, and the numbers that the agent sets at load. Names are those of `lb_common::abi::maps`.
 
-use aya_ebpf::Global;
+use core::cell::UnsafeCell;
+
 use aya_ebpf::bindings::bpf_fib_lookup as FibLookup;
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::abi::{
-    CONN6_SHARE, Conn6Line, ConnLine, DEFAULT_CONNS, Dest, FILTER_ROWS, Fragment, FragmentKey,
-    HashLine, Hop, Link, Load, MAX_DESTS, MAX_FRAGMENTS, MAX_HASH_LINES, MAX_HOPS, MAX_LINKS,
-    MAX_MEMBERS, MAX_SERVICE_ROWS, MAX_SERVICES, Member, STEP_COUNT, Service, ServiceKey, Settings,
-    Traffic, Tunnel, VERDICT_SLOTS, conn_lines,
+    CONN6_SHARE, Conn6Line, ConnLine, DEFAULT_CONNS, Dest, Fragment, FragmentKey, HashLine, Hop,
+    Load, MAX_DESTS, MAX_FRAGMENTS, MAX_HASH_LINES, MAX_HOPS, MAX_MEMBERS, MAX_SERVICE_ROWS,
+    MAX_SERVICES, Member, Params, STEP_COUNT, Service, ServiceKey, Shared, Traffic, Tunnel,
+    VERDICT_SLOTS, conn_lines,
 };
 
-#[btf_map]
-pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
-#[btf_map]
-pub(crate) static FILTER: Array<u64, { FILTER_ROWS as usize }> = Array::new();
 #[btf_map]
 pub(crate) static SERVICES: HashMap<ServiceKey, u32, { MAX_SERVICES as usize }> = HashMap::new();
 #[btf_map]
@@ -34,8 +31,6 @@ pub(crate) static DESTS: Array<Dest, { MAX_DESTS as usize }> = Array::new();
 pub(crate) static TUNNELS: Array<Tunnel, { MAX_DESTS as usize }> = Array::new();
 #[btf_map]
 pub(crate) static LOADS: Array<Load, { MAX_DESTS as usize }, MMAPABLE> = Array::new();
-#[btf_map]
-pub(crate) static LINKS: Array<Link, { MAX_LINKS as usize }> = Array::new();
 #[btf_map]
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, Fragment, { MAX_FRAGMENTS as usize }> =
     LruHashMap::new();
@@ -78,25 +73,46 @@ pub(crate) static STEPS: ProgramArray<{ STEP_COUNT as usize }> = ProgramArray::n
 /// The agent maps the table into its memory (`BPF_F_MMAPABLE`).
 const MMAPABLE: usize = 1 << 10;
 
-// Set by the agent at load, constants to the verifier from then on.
+/// Global data, see [`Shared`].
 #[unsafe(no_mangle)]
-pub(crate) static CONN_LINES: Global<u32> = Global::new(conn_lines(DEFAULT_CONNS));
+static SHARED: AgentWrites = AgentWrites(UnsafeCell::new(SHARED_AT_FIRST));
+
+/// Zeros, so that it is in `.bss`.
+// SAFETY: zeros are a value of it (`bytemuck::Zeroable`, whose function is none of constants).
+const SHARED_AT_FIRST: Shared = unsafe { core::mem::zeroed() };
+
+/// What the agent writes while the program reads.
+#[repr(transparent)]
+struct AgentWrites(UnsafeCell<Shared>);
+
+// SAFETY: the program only reads it.
+unsafe impl Sync for AgentWrites {}
+
+/// The global data.
+#[inline(always)]
+pub(crate) fn shared() -> &'static Shared {
+    // SAFETY: nobody writes it here. The agent does, as it writes rows of the maps to which
+    // references are made, too.
+    unsafe { &*SHARED.0.get() }
+}
+
+/// Set by the agent at load, constants to the verifier from then on.
 #[unsafe(no_mangle)]
-pub(crate) static CONN6_LINES: Global<u32> = Global::new(conn_lines(DEFAULT_CONNS / CONN6_SHARE));
-#[unsafe(no_mangle)]
-pub(crate) static TICK_SHIFT: Global<u32> = Global::new(0);
-#[unsafe(no_mangle)]
-pub(crate) static HASH_0: Global<u64> = Global::new(0);
-#[unsafe(no_mangle)]
-pub(crate) static HASH_1: Global<u64> = Global::new(0);
-#[unsafe(no_mangle)]
-pub(crate) static HASH_2: Global<u64> = Global::new(0);
-#[unsafe(no_mangle)]
-pub(crate) static HASH_3: Global<u64> = Global::new(0);
-#[unsafe(no_mangle)]
-pub(crate) static HASH_4: Global<u64> = Global::new(0);
-#[unsafe(no_mangle)]
-pub(crate) static HASH_5: Global<u64> = Global::new(0);
+static PARAMS: Params = Params {
+    hash_key: [0; 6],
+    lines: conn_lines(DEFAULT_CONNS),
+    lines6: conn_lines(DEFAULT_CONNS / CONN6_SHARE),
+    tick_shift: 0,
+    zero: 0,
+};
+
+/// A field of [`Params`], or a part of it.
+#[inline(always)]
+pub(crate) fn param<T: Copy>(field: impl FnOnce(&Params) -> &T) -> T {
+    // SAFETY: a reference is a valid address. Volatile: the compiler must not take the value above
+    // for the one that it finds.
+    unsafe { core::ptr::from_ref(field(&PARAMS)).read_volatile() }
+}
 
 /// What the next program is to do.
 #[derive(Clone, Copy, Default)]

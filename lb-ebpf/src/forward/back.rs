@@ -7,7 +7,7 @@
 
 use lb_common::abi::{AddrWords, CONN_TICK_MASK, Dest, FAMILY_IPV4, HOP_TICKS, Hop, fold};
 use lb_common::verdict::Verdict;
-use lb_common::wire::{Eth, Ipv4, Ipv6};
+use lb_common::wire::{Eth, Ipv4, Ipv6, Macs};
 
 use super::{Part, frame, nat};
 use crate::Outcome;
@@ -47,7 +47,9 @@ pub fn to_client<A: Addr, P: Packet, T: Steps<P>>(
         way.asked = now;
         tables.set_hop(slot(&client), &way);
     }
-    match nat::to_client(pkt, flow, dest, part).and_then(|()| frame(pkt, way.to, way.from)) {
+    match nat::to_client(pkt, flow, dest, part)
+        .and_then(|()| frame(pkt, Macs::new(way.to, way.from)))
+    {
         Ok(()) => Outcome::by(pkt, way.ifindex),
         Err(verdict) => verdict.into(),
     }

@@ -5,7 +5,7 @@
 
 use lb_common::abi::FAMILY_IPV4;
 use lb_common::verdict::Verdict;
-use lb_common::wire::{Ipv4, Ipv6};
+use lb_common::wire::{Ipv4Hop, Ipv6};
 
 use crate::family::Addr;
 use crate::packet::Packet;
@@ -14,24 +14,26 @@ use crate::parse::Flow;
 /// One hop less.
 #[inline(always)]
 pub(super) fn one_hop<A: Addr, P: Packet>(pkt: &mut P, flow: &Flow<A>) -> Result<(), Verdict> {
-    let stored = if A::FAMILY == FAMILY_IPV4 {
-        let mut ip: Ipv4 = pkt.load(flow.ip_offset).ok_or(Verdict::DropInternal)?;
-        if ip.ttl <= 1 {
-            return Err(Verdict::DropTtlExpired);
-        }
-        ip.decrement_ttl();
-        pkt.store(flow.ip_offset, ip)
+    let left = if A::FAMILY == FAMILY_IPV4 {
+        pkt.change(flow.ip_offset + Ipv4Hop::OFFSET, |hop: &mut Ipv4Hop| {
+            let left = hop.ttl() > 1;
+            if left {
+                *hop = hop.decrement();
+            }
+            left
+        })
     } else {
-        let mut ip: Ipv6 = pkt.load(flow.ip_offset).ok_or(Verdict::DropInternal)?;
-        if ip.hop_limit <= 1 {
-            return Err(Verdict::DropTtlExpired);
-        }
-        ip.hop_limit -= 1;
-        pkt.store(flow.ip_offset, ip)
+        pkt.change(flow.ip_offset + Ipv6::HOP_LIMIT, |limit: &mut u8| {
+            let left = *limit > 1;
+            if left {
+                *limit -= 1;
+            }
+            left
+        })
     };
-    if stored {
-        Ok(())
-    } else {
-        Err(Verdict::DropInternal)
+    match left {
+        Some(true) => Ok(()),
+        Some(false) => Err(Verdict::DropTtlExpired),
+        None => Err(Verdict::DropInternal),
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The Ethernet header with its VLAN tags, for frames whose front moves.
 
-use lb_common::wire::{Eth, Mac, Vlan};
+use lb_common::wire::{Eth, Mac, Macs, Vlan};
 
 use crate::packet::Packet;
 
@@ -54,9 +54,9 @@ impl LinkHeader {
 
     /// The same with other addresses and another content (EtherType in host byte order).
     #[inline(always)]
-    pub(super) fn to(mut self, to: Mac, from: Mac, ethertype: u16) -> Self {
-        self.eth.dst = to;
-        self.eth.src = from;
+    pub(super) fn to(mut self, macs: Macs, ethertype: u16) -> Self {
+        self.eth.dst = macs.dst();
+        self.eth.src = macs.src();
         self.content = ethertype.to_be();
         self
     }

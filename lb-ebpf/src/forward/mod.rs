@@ -10,9 +10,9 @@ mod sctp;
 mod too_big;
 pub mod tun;
 
-use lb_common::abi::{Dest, METHOD_LOCAL, METHOD_NAT, METHOD_TUNNEL};
+use lb_common::abi::{Dest, FAMILY_IPV4, METHOD_LOCAL, METHOD_NAT, METHOD_TUNNEL};
 use lb_common::verdict::Verdict;
-use lb_common::wire::{Eth, Mac};
+use lb_common::wire::Macs;
 
 use crate::Outcome;
 use crate::family::Addr;
@@ -44,20 +44,23 @@ pub fn to_server<A: Addr, P: Packet, T: Steps<P>>(
     if dest.method == METHOD_LOCAL {
         return Verdict::PassLocal.into();
     }
-    // The next hop is one word: read once, it is either the old address or the new one.
-    let next_hop = dest.next_hop;
-    if next_hop.resolved == 0 {
+    let Some(macs) = dest.macs() else {
         return Verdict::DropNoNeighbor.into();
-    }
+    };
     let done = match dest.method {
         METHOD_TUNNEL => {
+            if A::FAMILY == FAMILY_IPV4
+                && let Some(outcome) = tun::ipip(pkt, tables, flow.ip_offset, (id, dest), hash)
+            {
+                return outcome;
+            }
             return tables.encapsulate(pkt, flow.ip_offset, A::FAMILY, id, hash);
         }
         METHOD_NAT => nat::to_server(pkt, flow, dest, part),
         _ => direct::one_hop(pkt, flow),
     };
     let ifindex = dest.ifindex;
-    match done.and_then(|()| frame(pkt, next_hop.mac, dest.from)) {
+    match done.and_then(|()| frame(pkt, macs)) {
         Ok(()) => Outcome::by(pkt, ifindex),
         Err(verdict) => verdict.into(),
     }
@@ -65,19 +68,8 @@ pub fn to_server<A: Addr, P: Packet, T: Steps<P>>(
 
 /// Gives the frame new addresses.
 #[inline(always)]
-fn frame<P: Packet>(pkt: &mut P, to: Mac, from: Mac) -> Result<(), Verdict> {
-    // VERIFIER: from a check that the frame reaches beyond the IP header the compiler concludes
-    // that this one needs none; the verifier cannot follow. So it is the first twelve bytes that
-    // are written, by a check of their own.
-    let eth: Eth = pkt.load(0).ok_or(Verdict::DropInternal)?;
-    if pkt.store(
-        0,
-        Eth {
-            dst: to,
-            src: from,
-            ..eth
-        },
-    ) {
+fn frame<P: Packet>(pkt: &mut P, macs: Macs) -> Result<(), Verdict> {
+    if pkt.store(0, macs) {
         Ok(())
     } else {
         Err(Verdict::DropInternal)

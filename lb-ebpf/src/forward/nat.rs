@@ -32,7 +32,7 @@ pub(super) fn to_server<A: Addr, P: Packet>(
     if part == Part::Network {
         return network(pkt, flow, End::Destination, A::from_words(&dest.addr));
     }
-    let port = or(dest.port, flow.ports.dst);
+    let port = or(dest.port, flow.ports.dst());
     translate(pkt, flow, End::Destination, A::from_words(&dest.addr), port)
 }
 
@@ -47,7 +47,7 @@ pub(super) fn to_client<A: Addr, P: Packet>(
     if part == Part::Network {
         return network(pkt, flow, End::Source, A::from_words(&dest.virt));
     }
-    let port = or(dest.virt_port, flow.ports.src);
+    let port = or(dest.virt_port, flow.ports.src());
     translate(pkt, flow, End::Source, A::from_words(&dest.virt), port)
 }
 
@@ -60,8 +60,8 @@ fn translate<A: Addr, P: Packet>(
     port: u16,
 ) -> Result<(), Verdict> {
     let (old, old_port) = match end {
-        End::Source => (flow.src, flow.ports.src),
-        End::Destination => (flow.dst, flow.ports.dst),
+        End::Source => (flow.src, flow.ports.src()),
+        End::Destination => (flow.dst, flow.ports.dst()),
     };
     let delta = address_delta(old, addr, Delta::NONE);
     network(pkt, flow, end, addr)?;
@@ -88,32 +88,38 @@ fn network<A: Addr, P: Packet>(
     addr: A,
 ) -> Result<(), Verdict> {
     let words = addr.words();
-    let stored = if A::FAMILY == FAMILY_IPV4 {
-        let mut ip: Ipv4 = pkt.load(flow.ip_offset).ok_or(Verdict::DropInternal)?;
-        if ip.ttl <= 1 {
-            return Err(Verdict::DropTtlExpired);
-        }
-        ip.decrement_ttl();
-        let [word, ..] = words;
-        let old = match end {
-            End::Source => core::mem::replace(&mut ip.src, word),
-            End::Destination => core::mem::replace(&mut ip.dst, word),
-        };
-        ip.check = Delta::NONE.word32(old, word).apply(ip.check);
-        pkt.store(flow.ip_offset, ip)
+    let left = if A::FAMILY == FAMILY_IPV4 {
+        pkt.change(flow.ip_offset, |ip: &mut Ipv4| {
+            let left = ip.ttl > 1;
+            if left {
+                ip.decrement_ttl();
+                let [word, ..] = words;
+                let old = match end {
+                    End::Source => core::mem::replace(&mut ip.src, word),
+                    End::Destination => core::mem::replace(&mut ip.dst, word),
+                };
+                ip.check = Delta::NONE.word32(old, word).apply(ip.check);
+            }
+            left
+        })
     } else {
-        let mut ip: Ipv6 = pkt.load(flow.ip_offset).ok_or(Verdict::DropInternal)?;
-        if ip.hop_limit <= 1 {
-            return Err(Verdict::DropTtlExpired);
-        }
-        ip.hop_limit -= 1;
-        match end {
-            End::Source => ip.src = words,
-            End::Destination => ip.dst = words,
-        }
-        pkt.store(flow.ip_offset, ip)
+        pkt.change(flow.ip_offset, |ip: &mut Ipv6| {
+            let left = ip.hop_limit > 1;
+            if left {
+                ip.hop_limit -= 1;
+                match end {
+                    End::Source => ip.src = words,
+                    End::Destination => ip.dst = words,
+                }
+            }
+            left
+        })
     };
-    stored.then_some(()).ok_or(Verdict::DropInternal)
+    match left {
+        Some(true) => Ok(()),
+        Some(false) => Err(Verdict::DropTtlExpired),
+        None => Err(Verdict::DropInternal),
+    }
 }
 
 /// The transport header: the port, and the checksum, whose pseudo-header has the addresses.
@@ -126,30 +132,21 @@ fn transport<A: Addr, P: Packet>(
     delta: Delta,
 ) -> Result<(), Verdict> {
     let ports = match end {
-        End::Source => Ports {
-            src: port,
-            ..flow.ports
-        },
-        End::Destination => Ports {
-            dst: port,
-            ..flow.ports
-        },
+        End::Source => Ports::new(port, flow.ports.dst()),
+        End::Destination => Ports::new(flow.ports.src(), port),
     };
-    let stored = match flow.proto {
-        PROTO_TCP => {
-            let mut tcp: Tcp = pkt.load(flow.l4_offset).ok_or(Verdict::DropInternal)?;
+    let done = match flow.proto {
+        PROTO_TCP => pkt.change(flow.l4_offset, |tcp: &mut Tcp| {
             tcp.ports = ports;
             tcp.check = delta.apply(tcp.check);
-            pkt.store(flow.l4_offset, tcp)
-        }
+        }),
         PROTO_SCTP => {
             if ports != flow.ports {
                 return sctp::translate(pkt, flow, ports);
             }
-            true
+            Some(())
         }
-        _ => {
-            let mut udp: Udp = pkt.load(flow.l4_offset).ok_or(Verdict::DropInternal)?;
+        _ => pkt.change(flow.l4_offset, |udp: &mut Udp| {
             udp.ports = ports;
             // RFC 768: 0 means none, and a sum of 0 is sent as all ones.
             if udp.check != 0 {
@@ -158,8 +155,7 @@ fn transport<A: Addr, P: Packet>(
                     check => check,
                 };
             }
-            pkt.store(flow.l4_offset, udp)
-        }
+        }),
     };
-    stored.then_some(()).ok_or(Verdict::DropInternal)
+    done.ok_or(Verdict::DropInternal)
 }

@@ -37,5 +37,5 @@ pub(super) fn translate<A: Addr, P: Packet>(
 /// The ports as the four bytes they are in the packet, first byte lowest.
 #[inline(always)]
 const fn word(ports: Ports) -> u32 {
-    u32::from_le(ports.src as u32 | (ports.dst as u32) << 16)
+    u32::from_le(ports.src() as u32 | (ports.dst() as u32) << 16)
 }

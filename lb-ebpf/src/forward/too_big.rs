@@ -5,7 +5,9 @@
 use lb_common::abi::FAMILY_IPV4;
 use lb_common::csum;
 use lb_common::verdict::Verdict;
-use lb_common::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Icmp, Ipv4, Ipv6, PROTO_ICMP, PROTO_ICMPV6};
+use lb_common::wire::{
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Icmp, Ipv4, Ipv6, Macs, PROTO_ICMP, PROTO_ICMPV6,
+};
 
 use super::link::LinkHeader;
 use crate::Outcome;
@@ -67,7 +69,7 @@ fn answer_v4<P: Packet>(pkt: &mut P, link: &LinkHeader, ip_offset: usize, mtu: u
     };
     icmp.check = csum::finish(csum::fold(icmp.sum() + sum(&quote)));
     let stored = link
-        .to(link.src(), link.dst(), ETHERTYPE_IPV4)
+        .to(Macs::new(link.src(), link.dst()), ETHERTYPE_IPV4)
         .store(pkt, ip_offset)
         && pkt.store(ip_offset, ip)
         && pkt.store(ip_offset + Ipv4::LEN, icmp);
@@ -102,7 +104,7 @@ fn answer_v6<P: Packet>(pkt: &mut P, link: &LinkHeader, ip_offset: usize, mtu: u
         + u32::from(u16::from_ne_bytes([0, PROTO_ICMPV6]));
     icmp.check = csum::finish(csum::fold(pseudo + icmp.sum() + sum(&quote)));
     let stored = link
-        .to(link.src(), link.dst(), ETHERTYPE_IPV6)
+        .to(Macs::new(link.src(), link.dst()), ETHERTYPE_IPV6)
         .store(pkt, ip_offset)
         && pkt.store(ip_offset, ip)
         && pkt.store(ip_offset + Ipv6::LEN, icmp);

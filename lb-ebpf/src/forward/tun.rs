@@ -7,12 +7,14 @@
 //! fit is answered (`ensure_mtu_is_adequate`); one that may be fragmented is dropped, because here
 //! is nobody to do it.
 
-use lb_common::abi::{DEST_IPV6, Dest, FAMILY_IPV4, METHOD_TUNNEL, TUNNEL_GRE, TUNNEL_GUE, Tunnel};
+use lb_common::abi::{
+    DEST_IPV6, Dest, FAMILY_IPV4, METHOD_TUNNEL, TUNNEL_GRE, TUNNEL_GUE, TUNNEL_IPIP, Tunnel,
+};
 use lb_common::csum;
 use lb_common::verdict::Verdict;
 use lb_common::wire::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Gre, GreChecksum, Gue, Ipv4, Ipv6, PROTO_GRE, PROTO_IPIP,
-    PROTO_IPV6, PROTO_UDP, Ports, Udp,
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Eth, Gre, GreChecksum, Gue, Ipv4, Ipv4Hop, Ipv6, Macs,
+    PROTO_GRE, PROTO_IPIP, PROTO_IPV6, PROTO_UDP, Ports, Udp,
 };
 
 use super::inner_sum;
@@ -81,6 +83,41 @@ pub fn encapsulate<P: Packet, T: Tables>(
     }
 }
 
+/// The most common tunnel without another program: an untagged IPv4 datagram that fits into IPIP over
+/// IPv4. `None` if it is not that one; then nothing was done.
+#[inline(always)]
+pub(super) fn ipip<P: Packet, T: Tables>(
+    pkt: &mut P,
+    tables: &T,
+    ip_offset: usize,
+    (id, dest): (u32, &Dest),
+    hash: u32,
+) -> Option<Outcome> {
+    let (macs, tunnel) = (dest.macs()?, tables.tunnel(id)?);
+    if tunnel.kind != TUNNEL_IPIP || dest.flags & DEST_IPV6 != 0 || ip_offset != Eth::LEN {
+        return None;
+    }
+    let inner = pkt.change(Eth::LEN, |ip: &mut Ipv4| {
+        let fits = ip.total_len() + Ipv4::LEN <= tunnel.mtu as usize && ip.ttl > 1;
+        fits.then(|| {
+            let inner = inner_v4(ip);
+            ip.decrement_ttl();
+            inner
+        })
+    })??;
+    let ttl = inner.ttl.wrapping_sub(1);
+    let outer = outer_v4(&inner, dest, tunnel, PROTO_IPIP, ttl, hash);
+    let stored = pkt.move_front(Ipv4::LEN as isize)
+        && pkt.store(0, macs)
+        && pkt.store(size_of::<Macs>(), ETHERTYPE_IPV4.to_be())
+        && pkt.store(Eth::LEN, outer);
+    Some(if stored {
+        Outcome::by(pkt, dest.ifindex)
+    } else {
+        Verdict::DropInternal.into()
+    })
+}
+
 /// Bytes between the Ethernet header and the inner datagram.
 #[inline(always)]
 fn overhead(dest: &Dest, tunnel: &Tunnel) -> usize {
@@ -107,14 +144,7 @@ fn between(tunnel: &Tunnel) -> usize {
 fn inner<P: Packet>(pkt: &P, ip_offset: usize, family: u8) -> Result<Inner, Verdict> {
     if family == FAMILY_IPV4 {
         let ip: Ipv4 = pkt.load(ip_offset).ok_or(Verdict::DropInternal)?;
-        Ok(Inner {
-            family,
-            len: ip.total_len(),
-            class: ip.tos,
-            ttl: ip.ttl,
-            dont_fragment: ip.frag & 0x4000_u16.to_be(),
-            id: ip.id,
-        })
+        Ok(inner_v4(&ip))
     } else {
         let ip: Ipv6 = pkt.load(ip_offset).ok_or(Verdict::DropInternal)?;
         Ok(Inner {
@@ -129,6 +159,18 @@ fn inner<P: Packet>(pkt: &P, ip_offset: usize, family: u8) -> Result<Inner, Verd
 }
 
 #[inline(always)]
+fn inner_v4(ip: &Ipv4) -> Inner {
+    Inner {
+        family: FAMILY_IPV4,
+        len: ip.total_len(),
+        class: ip.tos,
+        ttl: ip.ttl,
+        dont_fragment: ip.frag & 0x4000_u16.to_be(),
+        id: ip.id,
+    }
+}
+
+#[inline(always)]
 fn wrap<P: Packet>(
     pkt: &mut P,
     link: &LinkHeader,
@@ -137,6 +179,7 @@ fn wrap<P: Packet>(
     (dest, tunnel): (&Dest, &Tunnel),
     hash: u32,
 ) -> Result<(), Verdict> {
+    let macs = dest.macs().ok_or(Verdict::DropNoNeighbor)?;
     one_hop(pkt, ip_offset, inner.family)?;
     let sum = if tunnel.checksum == 0 {
         None
@@ -155,7 +198,7 @@ fn wrap<P: Packet>(
     } else {
         ETHERTYPE_IPV4
     };
-    let link = link.to(dest.next_hop.mac, dest.from, ethertype);
+    let link = link.to(macs, ethertype);
     let (proto, payload) = (outer_proto(inner, tunnel), between(tunnel) + inner.len);
     let (stored, after) = if outer_v6 {
         let ip = Ipv6 {
@@ -185,16 +228,16 @@ fn wrap<P: Packet>(
 /// One hop less in the inner header.
 #[inline(always)]
 fn one_hop<P: Packet>(pkt: &mut P, ip_offset: usize, family: u8) -> Result<(), Verdict> {
-    let stored = if family == FAMILY_IPV4 {
-        let mut ip: Ipv4 = pkt.load(ip_offset).ok_or(Verdict::DropInternal)?;
-        ip.decrement_ttl();
-        pkt.store(ip_offset, ip)
+    let done = if family == FAMILY_IPV4 {
+        pkt.change(ip_offset + Ipv4Hop::OFFSET, |hop: &mut Ipv4Hop| {
+            *hop = hop.decrement();
+        })
     } else {
-        let mut ip: Ipv6 = pkt.load(ip_offset).ok_or(Verdict::DropInternal)?;
-        ip.hop_limit = ip.hop_limit.wrapping_sub(1);
-        pkt.store(ip_offset, ip)
+        pkt.change(ip_offset + Ipv6::HOP_LIMIT, |limit: &mut u8| {
+            *limit = limit.wrapping_sub(1);
+        })
     };
-    stored.then_some(()).ok_or(Verdict::DropInternal)
+    done.ok_or(Verdict::DropInternal)
 }
 
 #[inline(always)]
@@ -270,18 +313,16 @@ fn header<P: Packet>(
         }
         TUNNEL_GUE => {
             let len = ((Udp::LEN + Gue::LEN + inner.len) as u16).to_be();
-            let ports = Ports {
-                // The upper half of the ports, as many paths as there may be.
-                src: (0x8000 | (hash >> 17) as u16).to_be(),
-                dst: tunnel.port,
-            };
+            // The upper half of the ports, as many paths as there may be.
+            let from = (0x8000 | (hash >> 17) as u16).to_be();
+            let ports = Ports::new(from, tunnel.port);
             let gue = Gue {
                 version_len: 0,
                 proto: inner_proto(inner),
                 flags: 0,
             };
-            let words = u32::from(ports.src)
-                + u32::from(ports.dst)
+            let words = u32::from(ports.src())
+                + u32::from(ports.dst())
                 + u32::from(len) * 2
                 + u32::from(u16::from_ne_bytes([gue.version_len, gue.proto]))
                 + u32::from(u16::from_ne_bytes([0, PROTO_UDP]))

@@ -23,8 +23,9 @@ use xlvs_tests::{director, lab, wait};
 use crate::frame::{DIRECTOR_MAC, PORT, Segment, VIP, inspect, server_mac, template};
 use crate::wire::{Flows, Pass, SERVERS, Wire};
 
-/// Long enough for a VRRP instance to become MASTER: three intervals and a bit of a second.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough for the kernel to verify the program in a virtual machine without acceleration, and for
+/// a VRRP instance to become MASTER.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Flows that are only ever used to see whether a packet arrives.
 const PROBES: u32 = 0x0fff_0000;
 

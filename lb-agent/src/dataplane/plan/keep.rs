@@ -38,13 +38,12 @@ impl Plan {
     pub fn next_hops(&self) -> BTreeMap<IpAddr, NextHopRow> {
         let known = |(key, dest): (&super::DestKey, &super::DestState)| {
             let Dest {
-                next_hop,
-                from,
                 method,
                 flags,
                 ifindex,
                 ..
             } = dest.row;
+            let macs = dest.row.macs();
             let local = method == METHOD_LOCAL;
             let family = if flags & DEST_IPV6 == 0 {
                 FAMILY_IPV4
@@ -52,12 +51,12 @@ impl Plan {
                 FAMILY_IPV6
             };
             let source = (dest.tunnel.local != [0; 4]).then(|| address(dest.tunnel.local, family));
-            (next_hop.resolved != 0 || local).then_some((
+            (macs.is_some() || local).then_some((
                 key.addr.ip(),
                 NextHopRow {
                     ifindex,
-                    mac: (next_hop.resolved != 0).then(|| next_hop.mac.bytes()),
-                    from: from.bytes(),
+                    mac: macs.map(|macs| macs.dst().bytes()),
+                    from: macs.unwrap_or_default().src().bytes(),
                     local,
                     source,
                     mtu: dest.tunnel.mtu.into(),

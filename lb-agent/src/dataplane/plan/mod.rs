@@ -246,8 +246,7 @@ impl Plan {
         let (_, dest) = self
             .dests_of(service)
             .find(|(key, dest)| key.addr == server && dest.row.flags & DEST_PRESENT != 0)?;
-        let next_hop = dest.row.next_hop;
-        (next_hop.resolved != 0).then_some(next_hop.mac)
+        Some(dest.row.macs()?.dst())
     }
 
     fn dests_of(&self, service: ServiceId) -> impl Iterator<Item = (&DestKey, &DestState)> {

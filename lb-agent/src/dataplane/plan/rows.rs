@@ -5,13 +5,12 @@ use std::net::IpAddr;
 
 use lb_common::abi::{
     AddrWords, DEST_IPV6, DEST_PRESENT, DEST_QUIESCENT, Dest, FAMILY_IPV4, FAMILY_IPV6,
-    METHOD_DIRECT, METHOD_LOCAL, METHOD_NAT, METHOD_TUNNEL, NextHop, SCHED_DH, SCHED_FO,
-    SCHED_LBLC, SCHED_LBLCR, SCHED_LC, SCHED_MH, SCHED_NQ, SCHED_OVF, SCHED_RR, SCHED_SED,
-    SCHED_SH, SCHED_WLC, SCHED_WRR, SERVICE_ANY_PORT, SERVICE_FALLBACK, SERVICE_HASH_PORT,
-    SERVICE_ONE_PACKET, SERVICE_PERSISTENT, ServiceKey, TUNNEL_GRE, TUNNEL_GUE, TUNNEL_IPIP,
-    Tunnel,
+    METHOD_DIRECT, METHOD_LOCAL, METHOD_NAT, METHOD_TUNNEL, SCHED_DH, SCHED_FO, SCHED_LBLC,
+    SCHED_LBLCR, SCHED_LC, SCHED_MH, SCHED_NQ, SCHED_OVF, SCHED_RR, SCHED_SED, SCHED_SH, SCHED_WLC,
+    SCHED_WRR, SERVICE_ANY_PORT, SERVICE_FALLBACK, SERVICE_HASH_PORT, SERVICE_ONE_PACKET,
+    SERVICE_PERSISTENT, ServiceKey, TUNNEL_GRE, TUNNEL_GUE, TUNNEL_IPIP, Tunnel,
 };
-use lb_common::wire::{Mac, PROTO_SCTP, PROTO_TCP, PROTO_UDP};
+use lb_common::wire::{Mac, Macs, PROTO_SCTP, PROTO_TCP, PROTO_UDP};
 
 use super::{DestKey, NextHopRow};
 use crate::config::model::{
@@ -121,10 +120,11 @@ pub fn client_mask(service: &DesiredService) -> AddrWords {
 /// A real server's row; where its frames go is not known yet.
 pub(super) fn dest(key: &DestKey, service: u32, generation: u32, weight: u32) -> Dest {
     Dest {
-        next_hop: NextHop::default(),
-        from: Mac::default(),
+        macs_first: 0,
+        macs_rest: 0,
         method: method(key.method),
         flags: dest_flags(key, weight),
+        zero: 0,
         ifindex: 0,
         generation,
         virt: words(key.service.addr),
@@ -165,17 +165,12 @@ pub(super) fn routed(key: &DestKey, mut row: Dest, hop: Option<NextHopRow>) -> D
         Some(NextHopRow { local: true, .. }) => METHOD_LOCAL,
         _ => method(key.method),
     };
-    row.next_hop = match hop.and_then(|hop| hop.mac) {
-        Some(mac) => NextHop {
-            mac: Mac::new(mac),
-            resolved: 1,
-            zero: 0,
-        },
-        None => NextHop::default(),
-    };
+    row.set_macs(hop.and_then(|hop| {
+        let to = Mac::new(hop.mac?);
+        Some(Macs::new(to, Mac::new(hop.from)))
+    }));
     if let Some(hop) = hop {
         row.ifindex = hop.ifindex;
-        row.from = Mac::new(hop.from);
     }
     row
 }
