@@ -71,6 +71,8 @@ pub struct Director {
     dataplane: Option<Dataplane>,
     /// Interfaces that each claiming instance needs the program on.
     claims: BTreeMap<String, BTreeSet<u32>>,
+    /// Virtual MAC addresses of the instances that claim, and the interface beneath each.
+    macs: BTreeMap<String, (u32, [u8; 6])>,
     /// Interfaces of masqueraded servers' replies that the program is attached to.
     replies: BTreeSet<u32>,
     /// Where masqueraded servers are reached at the moment.
@@ -98,6 +100,7 @@ impl Director {
             netlink,
             dataplane: None,
             claims: BTreeMap::new(),
+            macs: BTreeMap::new(),
             replies: BTreeSet::new(),
             reply_links: BTreeSet::new(),
             inherited: BTreeSet::new(),
@@ -113,6 +116,7 @@ impl Director {
     /// Gives the data plane, or takes it away for good: then nothing of it is left.
     pub fn set_dataplane(&mut self, dataplane: Option<Dataplane>) {
         self.claims.clear();
+        self.macs.clear();
         self.replies.clear();
         self.inherited.clear();
         match std::mem::replace(&mut self.dataplane, dataplane) {
@@ -379,6 +383,12 @@ impl Director {
             return Ok(());
         };
         let mut claim = BTreeSet::new();
+        if let Some(vmac) = &instance.vmac {
+            let link = links::find(&self.netlink, &instance.interface).await?;
+            self.macs
+                .insert(instance.name.clone(), (link.ifindex, vmac.mac));
+            dataplane.hold_macs(&self.macs.values().copied().collect())?;
+        }
         for device in devices(instance) {
             let link = links::find(&self.netlink, device).await?;
             let mac = link
@@ -463,9 +473,14 @@ impl Host for Director {
         let Some(claim) = self.claims.remove(&instance.name) else {
             return;
         };
+        let had_mac = self.macs.remove(&instance.name).is_some();
         self.follow_replies();
         let still = self.wanted();
         if let Some(dataplane) = &mut self.dataplane {
+            let macs = self.macs.values().copied().collect();
+            if had_mac && let Err(err) = dataplane.hold_macs(&macs) {
+                error!("{err}; frames to the virtual MAC address are still taken");
+            }
             for ifindex in claim.difference(&still) {
                 dataplane.detach(*ifindex);
                 self.inherited.remove(ifindex);

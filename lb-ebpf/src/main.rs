@@ -467,6 +467,12 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
+    fn is_virtual_mac(&self, key: u64) -> bool {
+        // SAFETY: nothing is read of the value.
+        unsafe { MACS.get(&key) }.is_some()
+    }
+
+    #[inline(always)]
     fn service_row(&self, key: &ServiceKey) -> Option<u32> {
         // SAFETY: the agent replaces values, it never changes one in place; the old one lives until
         // the program has returned (RCU).

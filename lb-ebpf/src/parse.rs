@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From a frame to a [`Flow`], or to the reason why the frame is none of ours.
 
+use lb_common::abi::{LINK_VIRTUAL, mac_key};
 use lb_common::state::{self, UNSTEADY};
 use lb_common::verdict::Verdict;
 use lb_common::wire::{
@@ -87,10 +88,15 @@ pub fn link_layer<P: Packet, T: Tables>(pkt: &P, tables: &T) -> Result<(usize, C
     };
     // XDP runs before the stack sorts out frames for other hosts, which a bridge floods and a
     // promiscuous interface hands up.
-    match tables.link(pkt.ingress_ifindex()) {
+    let ifindex = pkt.ingress_ifindex();
+    match tables.link(ifindex) {
         // VERIFIER: a byte that is always zero, which the verifier cannot know, makes one unknown
         // number of the three possible offsets: what follows is verified once, not thrice.
-        Some(link) if link.is_dst_of(&eth) => {
+        Some(link)
+            if link.is_dst_of(&eth)
+                || link.known & LINK_VIRTUAL != 0
+                    && tables.is_virtual_mac(mac_key(ifindex, &eth)) =>
+        {
             Ok(((offset + link.zero as usize) & OFFSET_MASK, carries))
         }
         _ => Err(Verdict::PassOtherHost),

@@ -52,6 +52,9 @@ pub trait Tables {
     /// The director's interface of this index.
     fn link(&self, ifindex: u32) -> Option<&Link>;
 
+    /// True for a virtual MAC address that is held here, see `lb_common::abi::mac_key`.
+    fn is_virtual_mac(&self, key: u64) -> bool;
+
     /// The row of the virtual service of this key.
     fn service_row(&self, key: &ServiceKey) -> Option<u32>;
 

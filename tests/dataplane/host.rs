@@ -2,7 +2,7 @@
 //! The pipeline on the host: the same source over collections, with a clock that tests set.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use lb_agent::dataplane::plan::Op;
 use lb_common::abi::{
@@ -63,6 +63,7 @@ pub(crate) struct HostTables {
     tunnels: HashMap<u32, Tunnel>,
     loads: RefCell<HashMap<u32, Load>>,
     links: HashMap<u32, Link>,
+    macs: HashSet<u64>,
     hops: RefCell<HashMap<u32, Hop>>,
     fragments: RefCell<HashMap<FragmentKey, Fragment>>,
     cursors: RefCell<HashMap<u32, u64>>,
@@ -88,6 +89,7 @@ impl Default for HostTables {
             tunnels: HashMap::default(),
             loads: RefCell::default(),
             links: HashMap::default(),
+            macs: HashSet::default(),
             hops: RefCell::default(),
             fragments: RefCell::default(),
             cursors: RefCell::default(),
@@ -138,6 +140,12 @@ impl HostTables {
         match op {
             Op::PutLink { ifindex, row } => {
                 self.links.insert(*ifindex, *row);
+            }
+            Op::PutMac { key } => {
+                self.macs.insert(*key);
+            }
+            Op::RemoveMac { key } => {
+                self.macs.remove(key);
             }
             Op::PutDest { id, row } => {
                 self.dests.insert(*id, *row);
@@ -289,6 +297,10 @@ impl Tables for HostTables {
             .hash_lines
             .get(&(first_line + entry / HASH_LINE_ENTRIES as u32))?;
         Some(line.entries[entry as usize % HASH_LINE_ENTRIES])
+    }
+
+    fn is_virtual_mac(&self, key: u64) -> bool {
+        self.macs.contains(&key)
     }
 
     fn dest(&self, id: u32) -> Option<&Dest> {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use xlvs_tests::config::Speed;
+use xlvs_tests::config::{DirectorConfig, Speed};
 use xlvs_tests::director::Software;
 use xlvs_tests::experiment::{self, Departure, ELECTION};
 use xlvs_tests::outcome::Outcome;
@@ -19,9 +19,18 @@ const PACE: Duration = Duration::from_millis(10);
 
 /// Takes d1 away under requests; judges takeover and service.
 fn depart(name: &str, speed: Speed, departure: Departure) -> Outcome {
+    depart_with(name, speed, departure, &site::configs(speed))
+}
+
+/// The same with these files.
+fn depart_with(
+    name: &str,
+    speed: Speed,
+    departure: Departure,
+    configs: &[DirectorConfig; 2],
+) -> Outcome {
     let mut site = Site::raise(name, [Software::Xlvs; 2])?;
-    let configs = site::configs(speed);
-    experiment::elect(&mut site, &configs)?;
+    experiment::elect(&mut site, configs)?;
     for director in &mut site.directors {
         director.await_status("all servers UP", ELECTION, |status| {
             let mut servers = status
@@ -85,4 +94,16 @@ fn a_killed_v3_master_is_replaced_within_three_tenths_and_skew() -> Outcome {
 fn a_stopped_v3_master_is_replaced_within_the_skew_time() -> Outcome {
     depart("failover-v3-stop", Speed::V3Tenth, Departure::Stop)?;
     Ok(())
+}
+
+/// With `use_vmac` clients send to another MAC address than the interface's.
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn services_at_a_virtual_mac_address_are_balanced_and_move() -> Outcome {
+    let speed = Speed::V3Tenth;
+    let configs = site::configs(speed).map(|config| DirectorConfig {
+        vmac: true,
+        ..config
+    });
+    depart_with("failover-vmac", speed, Departure::Stop, &configs)
 }

@@ -59,6 +59,8 @@ pub struct DirectorConfig {
     pub priority: u8,
     /// Version and interval.
     pub speed: Speed,
+    /// Whether the address is on an interface with the virtual router's MAC address.
+    pub vmac: bool,
     /// Whether a higher priority takes the MASTER role from a running MASTER.
     pub preempt: bool,
     /// The other directors' addresses where adverts go by unicast, with this one's own.
@@ -77,6 +79,7 @@ impl DirectorConfig {
             state: "MASTER",
             priority: 100,
             speed,
+            vmac: false,
             preempt: true,
             unicast: None,
             vip,
@@ -129,6 +132,9 @@ impl DirectorConfig {
             text.push_str(
                 "    authentication {\n        auth_type PASS\n        auth_pass 1111\n    }\n",
             );
+        }
+        if self.vmac {
+            text.push_str("    use_vmac\n");
         }
         if !self.preempt {
             text.push_str("    nopreempt\n");

@@ -217,6 +217,10 @@ impl Tables for LiveTables<'_> {
             .copied()
     }
 
+    fn is_virtual_mac(&self, key: u64) -> bool {
+        self.maps.is_virtual_mac(key)
+    }
+
     fn dest(&self, id: u32) -> Option<&Dest> {
         self.dests.get(id, || self.maps.dest(id).ok())
     }

@@ -40,6 +40,7 @@ pub(super) struct Maps {
     dests: Array<MapData, Abi<Dest>>,
     tunnels: Array<MapData, Abi<Tunnel>>,
     pub(super) loads: Loads,
+    macs: HashMap<MapData, u64, u8>,
     hops: Array<MapData, Abi<Hop>>,
     verdicts: PerCpuArray<MapData, u64>,
     dest_traffic: PerCpuArray<MapData, Abi<Traffic>>,
@@ -62,6 +63,7 @@ impl Maps {
             dests: open(ebpf, names::DESTS)?,
             tunnels: open(ebpf, names::TUNNELS)?,
             loads: Loads::new(mapped(ebpf, names::LOADS, size_of::<Load>())?),
+            macs: open(ebpf, names::MACS)?,
             hops: open(ebpf, names::HOPS)?,
             verdicts: open(ebpf, names::VERDICTS)?,
             dest_traffic: open(ebpf, names::DEST_TRAFFIC)?,
@@ -113,6 +115,8 @@ impl Maps {
             Op::PutLink { .. } | Op::PutSettings { .. } | Op::PutFilter { .. } => {
                 (names::SHARED, Ok(()))
             }
+            Op::PutMac { key } => (names::MACS, self.macs.insert(*key, 0, 0)),
+            Op::RemoveMac { key } => (names::MACS, self.macs.remove(key)),
             Op::PutDest { id, row } => (names::DESTS, self.dests.set(*id, Abi(*row), 0)),
             Op::PutTunnel { id, row } => (names::TUNNELS, self.tunnels.set(*id, Abi(*row), 0)),
             Op::SetThresholds { id, upper, lower } => {
@@ -197,6 +201,16 @@ impl Maps {
     /// An interface's row.
     pub(super) fn link(&self, ifindex: u32) -> Option<Link> {
         self.shared.links.get(ifindex as usize).copied()
+    }
+
+    /// True for a virtual MAC address that is held here.
+    pub(super) fn is_virtual_mac(&self, key: u64) -> bool {
+        self.macs.get(&key, 0).is_ok()
+    }
+
+    /// All virtual MAC addresses that are held here.
+    pub(super) fn virtual_macs(&self) -> impl Iterator<Item = u64> {
+        self.macs.keys().flatten()
     }
 
     /// The remembered way to clients with this hash.

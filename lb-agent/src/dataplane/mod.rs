@@ -29,10 +29,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use lb_common::abi::{Conn6Line, ConnLine, STATE_TIMEOUT_BITS, Settings, maps as names};
+use bytemuck::Zeroable;
+use lb_common::abi::{
+    Conn6Line, ConnLine, LINK_KNOWN, LINK_VIRTUAL, STATE_TIMEOUT_BITS, Settings, mac_key,
+    maps as names,
+};
 use lb_common::hash::HashKey;
 use lb_common::verdict::Fate;
-use lb_common::wire::Mac;
+use lb_common::wire::{EthWords, Mac};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -358,9 +362,10 @@ impl Dataplane {
                 ifindex,
             });
         }
+        let virtual_too = self.macs_of(ifindex).next().is_some();
         let row = lb_common::abi::Link {
             mac: Mac::new(mac),
-            known: 1,
+            known: LINK_KNOWN | if virtual_too { LINK_VIRTUAL } else { 0 },
             zero: 0,
         };
         let name = nix::net::if_::if_indextoname(ifindex);
@@ -370,6 +375,29 @@ impl Dataplane {
         );
         self.known_links.insert(ifindex, name);
         self.maps.perform(&[plan::Op::PutLink { ifindex, row }])
+    }
+
+    /// From now on frames to exactly these virtual MAC addresses (`use_vmac`) are ours, too, on any
+    /// of these interfaces. To be followed by [`Self::know_link`] of the interfaces.
+    pub fn hold_macs(&mut self, wanted: &BTreeSet<(u32, [u8; 6])>) -> Result<(), DataplaneError> {
+        let held: BTreeSet<u64> = self.maps.virtual_macs().collect();
+        let wanted: BTreeSet<u64> = wanted.iter().map(|(at, mac)| key_of(*at, *mac)).collect();
+        let new = wanted
+            .difference(&held)
+            .map(|key| plan::Op::PutMac { key: *key });
+        let gone = held
+            .difference(&wanted)
+            .map(|key| plan::Op::RemoveMac { key: *key });
+        let ops: Vec<_> = new.chain(gone).collect();
+        self.maps.perform(&ops)
+    }
+
+    /// The keys of an interface's virtual MAC addresses.
+    fn macs_of(&self, ifindex: u32) -> impl Iterator<Item = u64> {
+        let at = key_of(ifindex, [0; 6]);
+        self.maps
+            .virtual_macs()
+            .filter(move |key| key >> 48 == at >> 48)
     }
 
     /// Attaches the program to an interface, native mode first; nothing happens if it is attached
@@ -543,4 +571,13 @@ impl Dataplane {
     ) -> Option<Mac> {
         self.plan.next_hop(service, server)
     }
+}
+
+/// Key of a virtual MAC address, see [`lb_common::abi::mac_key`].
+fn key_of(ifindex: u32, mac: [u8; 6]) -> u64 {
+    let mut eth = EthWords::zeroed();
+    let [a, b, c, d, e, f] = mac;
+    eth.dst_first = u32::from_ne_bytes([a, b, c, d]);
+    eth.dst_last = u16::from_ne_bytes([e, f]);
+    mac_key(ifindex, &eth)
 }

@@ -12,10 +12,24 @@ pub struct Link {
     /// The interface's own MAC: frames to another one are not ours (a bridge floods those), frames
     /// we send carry it as their source.
     pub mac: Mac,
-    /// 1 if the agent has written this row.
+    /// `LINK_*` flags.
     pub known: u8,
     /// Zero.
     pub zero: u8,
+}
+
+/// Flag: the agent has written this row.
+pub const LINK_KNOWN: u8 = 1;
+/// Flag: frames to further MAC addresses are ours, too (`use_vmac`), see `MACS`.
+pub const LINK_VIRTUAL: u8 = 2;
+
+/// Rows of `MACS`.
+pub const MAX_MACS: u32 = 4096;
+
+/// Key of `MACS`: an interface and a MAC address.
+#[inline(always)]
+pub const fn mac_key(ifindex: u32, eth: &EthWords) -> u64 {
+    eth.dst_first as u64 | (eth.dst_last as u64) << 32 | (ifindex as u64) << 48
 }
 
 impl Link {

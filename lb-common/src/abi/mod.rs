@@ -42,7 +42,7 @@ pub use limits::{
     CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, MAX_DESTS, MAX_HASH_LINES, MAX_LINKS, MAX_MEMBERS,
     MAX_SERVICE_DESTS, MAX_SERVICE_ROWS, MAX_SERVICES,
 };
-pub use link::{HOP_TICKS, Hop, Link, MAX_HOPS};
+pub use link::{HOP_TICKS, Hop, LINK_KNOWN, LINK_VIRTUAL, Link, MAX_HOPS, MAX_MACS, mac_key};
 pub use params::Params;
 pub use service::{
     FAMILY_IPV4, FAMILY_IPV6, HASH_LINE_ENTRIES, HASH_NOBODY, HashLine, Member, SCHED_DH, SCHED_FO,
@@ -100,6 +100,8 @@ pub mod maps {
     pub const TUNNELS: &str = "TUNNELS";
     /// Array by destination id, mapped by the agent: [`Load`](super::Load).
     pub const LOADS: &str = "LOADS";
+    /// Hash: [`mac_key`](super::mac_key) of a virtual MAC address that is held here, to nothing (one `u8`).
+    pub const MACS: &str = "MACS";
     /// Array: [`Hop`](super::Hop) by hash of the client.
     pub const HOPS: &str = "HOPS";
     /// Array, mapped by the agent: [`ConnLine`](super::ConnLine) by hash, IPv4.

@@ -8,8 +8,8 @@ use core::mem::size_of;
 
 use super::{
     Conn6Line, ConnLine, Dest, Fragment, FragmentKey, HashLine, Hop, Load, MAX_DESTS,
-    MAX_HASH_LINES, MAX_HOPS, MAX_MEMBERS, MAX_SERVICE_ROWS, MAX_SERVICES, Member, STEP_COUNT,
-    Service, ServiceKey, Shared, Traffic, Tunnel, VERDICT_SLOTS,
+    MAX_HASH_LINES, MAX_HOPS, MAX_MACS, MAX_MEMBERS, MAX_SERVICE_ROWS, MAX_SERVICES, Member,
+    STEP_COUNT, Service, ServiceKey, Shared, Traffic, Tunnel, VERDICT_SLOTS,
 };
 
 /// Raise it whenever a map's meaning changes in a way that the sizes do not show: fields that swap
@@ -39,6 +39,7 @@ pub const ABI_LAYOUT: u32 = layout(&[
     MAX_HASH_LINES as usize,
     MAX_DESTS as usize,
     MAX_HOPS as usize,
+    MAX_MACS as usize,
     VERDICT_SLOTS as usize,
     STEP_COUNT as usize,
 ]);

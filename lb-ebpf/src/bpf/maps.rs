@@ -8,9 +8,9 @@ use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::abi::{
     CONN6_SHARE, Conn6Line, ConnLine, DEFAULT_CONNS, Dest, Fragment, FragmentKey, HashLine, Hop,
-    Load, MAX_DESTS, MAX_FRAGMENTS, MAX_HASH_LINES, MAX_HOPS, MAX_MEMBERS, MAX_SERVICE_ROWS,
-    MAX_SERVICES, Member, Params, STEP_COUNT, Service, ServiceKey, Shared, Traffic, Tunnel,
-    VERDICT_SLOTS, conn_lines,
+    Load, MAX_DESTS, MAX_FRAGMENTS, MAX_HASH_LINES, MAX_HOPS, MAX_MACS, MAX_MEMBERS,
+    MAX_SERVICE_ROWS, MAX_SERVICES, Member, Params, STEP_COUNT, Service, ServiceKey, Shared,
+    Traffic, Tunnel, VERDICT_SLOTS, conn_lines,
 };
 
 #[btf_map]
@@ -34,6 +34,8 @@ pub(crate) static LOADS: Array<Load, { MAX_DESTS as usize }, MMAPABLE> = Array::
 #[btf_map]
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, Fragment, { MAX_FRAGMENTS as usize }> =
     LruHashMap::new();
+#[btf_map]
+pub(crate) static MACS: HashMap<u64, u8, { MAX_MACS as usize }> = HashMap::new();
 #[btf_map]
 pub(crate) static HOPS: Array<Hop, { MAX_HOPS as usize }> = Array::new();
 #[btf_map]

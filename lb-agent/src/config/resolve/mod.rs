@@ -54,7 +54,6 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
     let statics = routing::routing(raw, &mut vrrp_instances, diagnostics);
     let sync_groups = group::groups(raw, &mut vrrp_instances, diagnostics);
     let virtual_servers = service::virtual_servers(raw, diagnostics);
-    vrrp::vmac::services(raw, &vrrp_instances, &virtual_servers, diagnostics);
     Config {
         global,
         vrrp_scripts,

@@ -23,6 +23,10 @@ pub enum Op {
         #[serde(with = "keep::pod")]
         row: Link,
     },
+    /// Makes a virtual MAC address ours.
+    PutMac { key: u64 },
+    /// It is another director's from now on.
+    RemoveMac { key: u64 },
     /// Writes a real server's row.
     PutDest {
         id: u32,

@@ -2,8 +2,8 @@
 //! `use_vmac`: name and link address of the interface, and what it does not go together with.
 
 use super::super::super::diag::{Code, Diagnostic, quoted};
-use super::super::super::model::{Family, VirtualServer, Vmac, VrrpInstance};
-use super::super::super::raw::{RawConfig, RawGlobal, RawInstance, RawVmac};
+use super::super::super::model::{Family, Vmac, VrrpInstance};
+use super::super::super::raw::{RawGlobal, RawInstance, RawVmac};
 use super::Resolver;
 
 impl Resolver<'_> {
@@ -93,36 +93,6 @@ pub(super) fn choose_name(
     }
 }
 
-/// Frames for a virtual MAC address pass the packet program by, so nothing would be balanced.
-pub(in super::super) fn services(
-    raw: &RawConfig,
-    instances: &[VrrpInstance],
-    servers: &[VirtualServer],
-    diagnostics: &mut Vec<Diagnostic>,
-) {
-    for instance in instances.iter().filter(|instance| instance.vmac.is_some()) {
-        let vmac = instance.vmac.as_ref().map(|vmac| vmac.name.as_str());
-        let mut on_it = instance.addresses().filter(|vip| {
-            let served = servers.iter().any(|vs| vs.id.addr == vip.addr);
-            served && Some(instance.device_of(vip)) == vmac
-        });
-        let said = raw.instances.iter().find(|said| said.name == instance.name);
-        let span = said
-            .and_then(|said| said.vmac.as_ref())
-            .map(|said| said.span);
-        if let (Some(vip), Some(span)) = (on_it.next(), span) {
-            diagnostics.push(
-                Diagnostic::error(
-                    Code::NotSupported,
-                    span,
-                    format!("`use_vmac` with a `virtual_server` at {} is not supported yet", vip.addr),
-                )
-                .hint("what clients send to the virtual MAC address would not be balanced; leave `use_vmac` out"),
-            );
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::super::super::parse;
@@ -187,19 +157,5 @@ mod tests {
         let (found, codes) = vmac("use_vmac\nunicast_peer {\n192.0.2.2\n}");
         assert!(found.unwrap().xmit_base);
         assert_eq!(codes, ["conflict"]);
-    }
-
-    #[test]
-    fn a_service_at_an_address_of_a_virtual_mac_interface_is_an_error() {
-        let file = |vip: &str| {
-            format!(
-                "vrrp_instance A {{\ninterface e\nvirtual_router_id 5\nuse_vmac\n\
-                 virtual_ipaddress {{\n{vip}\n}}\n}}\nvirtual_server 192.0.2.9 80 {{\n\
-                 lb_algo rr\nlb_kind DR\nprotocol TCP\nreal_server 192.0.2.5 80 {{\n}}\n}}\n"
-            )
-        };
-        assert!(!parse("t", &file("192.0.2.9")).is_applicable());
-        assert!(parse("t", &file("192.0.2.9 dev e1")).is_applicable());
-        assert!(parse("t", &file("192.0.2.10")).is_applicable());
     }
 }
