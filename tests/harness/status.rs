@@ -85,6 +85,15 @@ pub struct RealServer {
     /// The hardware address that its packets are sent to.
     #[serde(default)]
     pub mac: Option<String>,
+    /// Connections scheduled.
+    #[serde(default)]
+    pub conns: u64,
+    /// Established and half-open connections at this moment.
+    #[serde(default)]
+    pub active_conns: u64,
+    /// Other connections at this moment.
+    #[serde(default)]
+    pub inactive_conns: u64,
 }
 
 impl Status {
