@@ -134,13 +134,9 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
     follow_packet_log(&mut ebpf);
     let xdp = program(&mut ebpf)?;
     xdp.load()?;
-    let info = xdp.info()?;
+    let info = said_of(xdp)?;
     let steps = load_steps(&mut ebpf)?;
     clock_program(&mut ebpf)?.load()?;
-    let info = ProgramInfo {
-        verified_instructions: info.verified_instruction_count(),
-        translated_bytes: info.size_translated(),
-    };
     Ok(Loaded {
         ebpf,
         steps,
@@ -149,6 +145,25 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
         pins: pins.map(|pins| (pins, header)),
         kept: kept.map(|kept| (kept.plan, kept.ops)),
     })
+}
+
+/// What the verifier said of a loaded program.
+fn said_of(program: &Xdp) -> Result<ProgramInfo, DataplaneError> {
+    let info = program.info()?;
+    Ok(ProgramInfo {
+        verified_instructions: info.verified_instruction_count(),
+        translated_bytes: info.size_translated(),
+    })
+}
+
+/// The same of the packet program and of those that it goes on in.
+pub(super) fn infos(ebpf: &Ebpf) -> Result<Vec<(&'static str, ProgramInfo)>, DataplaneError> {
+    let names = [maps::PROGRAM].into_iter().chain(STEP_PROGRAMS);
+    let info = |name| {
+        let program = ebpf.program(name).ok_or(DataplaneError::Missing(name))?;
+        Ok((name, said_of(program.try_into()?)?))
+    };
+    names.map(info).collect()
 }
 
 /// Loads the programs that the packet program goes on in.

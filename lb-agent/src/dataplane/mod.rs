@@ -306,6 +306,11 @@ impl Dataplane {
         self.info
     }
 
+    /// What the verifier said of each program, by name.
+    pub fn programs(&self) -> Result<Vec<(&'static str, ProgramInfo)>, DataplaneError> {
+        load::infos(&self.ebpf)
+    }
+
     /// The packet program, for a program that tail-calls it (the benchmark's driver).
     pub fn program_fd(&self) -> Result<&aya::programs::ProgramFd, DataplaneError> {
         load::program_fd(&self.ebpf)
