@@ -5,6 +5,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use lb_agent::dataplane::follow;
+
 use crate::lab::load_kernel;
 
 /// No program may come nearer to the kernel's million, which other kernels reach sooner than the one
@@ -121,8 +123,11 @@ fn no_program_outgrows_its_verifier_budget() {
         return;
     };
     let programs = kernel.programs().expect("programs that are loaded");
+    let followed = follow::Plan::apart().load().expect("programs that load");
+    let followed = followed.programs().expect("programs that are loaded");
     let measured: Option<Vec<(&str, u32)>> = programs
         .into_iter()
+        .chain(followed)
         .map(|(name, info)| Some((name, info.verified_instructions?)))
         .collect();
     let Some(measured) = measured else {

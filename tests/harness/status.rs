@@ -3,6 +3,8 @@
 //!
 //! In: JSON. Out: structs. Fields that the experiments do not need are left out.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// The whole answer.
@@ -16,6 +18,9 @@ pub struct Status {
     /// Virtual servers in the order of the file.
     #[serde(default)]
     pub services: Vec<Service>,
+    /// Packets by verdict.
+    #[serde(default)]
+    pub verdicts: BTreeMap<String, u64>,
 }
 
 /// One VRRP instance.
