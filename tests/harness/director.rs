@@ -246,7 +246,7 @@ impl Director {
         let log = self.host.path(&format!("{name}.log"));
         let mut follower = Process::start(name, command, &log)?;
         let what = format!("{name} to follow");
-        wait::until_true(Duration::from_secs(60), &what, || {
+        wait::until_true(Duration::from_secs(180), &what, || {
             follower.log().contains("following packets") || follower.ended().is_some()
         })?;
         if follower.ended().is_some() {

@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The programs that tell of packets have to be loaded and verified first, where a slow machine takes
 /// its time.
-const LOADING: Duration = Duration::from_secs(120);
+const LOADING: Duration = Duration::from_secs(180);
 
 /// Sends one request and waits for its answer.
 pub fn ask(path: &Path, request: &Request) -> Result<Response> {
