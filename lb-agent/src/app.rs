@@ -182,7 +182,7 @@ pub(crate) struct Agent {
     leaves: bool,
     watches: Watches,
     watch_events: UnboundedReceiver<WatchEvent>,
-    followers: Followers,
+    pub(crate) followers: Followers,
 }
 
 impl Agent {

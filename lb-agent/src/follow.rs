@@ -92,6 +92,11 @@ impl Followers {
         self.waiting.push((filter, answer));
     }
 
+    /// How many follow.
+    pub(crate) fn count(&self) -> usize {
+        self.list.len()
+    }
+
     /// What happens next; never, while nobody follows. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Event {
         if let Some(loading) = &mut self.loading {

@@ -43,6 +43,9 @@ pub struct Program {
     /// Instructions that the verifier walked through.
     #[serde(default)]
     pub verified_instructions: Option<u64>,
+    /// How many follow live packets.
+    #[serde(default)]
+    pub followers: usize,
 }
 
 /// One attachment.

@@ -157,6 +157,7 @@ fn followers_see_their_flow_and_their_reason_and_nothing_else() -> Outcome {
     assert_ne!(world.program()?, plain, "another program tells of packets");
     let reason = "drop_truncated_transport";
     let of_reason = world.director.follow("reason", &["--reason", reason])?;
+    assert_eq!(world.director.status()?.program.followers, 2);
 
     let sizes: Vec<u64> = (0..50).map(|number| 18 + number * 7).collect();
     for size in &sizes {
@@ -200,6 +201,7 @@ fn followers_see_their_flow_and_their_reason_and_nothing_else() -> Outcome {
     assert_ne!(world.program()?, plain, "one still follows");
     leave(of_flow)?;
     world.await_program("the plain program to be attached again", |it| it == plain)?;
+    assert_eq!(world.director.status()?.program.followers, 0);
     Ok(())
 }
 
