@@ -31,6 +31,7 @@ use crate::control::{Request, Response};
 use crate::dataplane::rates::{self, Estimator};
 use crate::dataplane::{Dataplane, LoadOptions, Pins, Question};
 use crate::director::Director;
+use crate::follow::Followers;
 use crate::health::{Quorums, RealServerEvent, Runner, ServiceNotice, Subject, desired};
 use crate::netlink::nexthop::NextHops;
 use crate::netlink::watch::{self, Event as NetlinkEvent, Topic, Watch};
@@ -108,6 +109,9 @@ pub async fn run(options: Options) -> Result<()> {
             _ = estimate.tick() => agent.estimate(),
             () = watchdog.due() => systemd::tell(Moment::Alive),
             call = control.next_call() => agent.answer(call),
+            event = agent.followers.next() => {
+                agent.followers.handle(event, agent.driver.host().dataplane_mut());
+            }
         }
         agent.settle().await;
         if agent.leaves {
@@ -178,6 +182,7 @@ pub(crate) struct Agent {
     leaves: bool,
     watches: Watches,
     watch_events: UnboundedReceiver<WatchEvent>,
+    pub(crate) followers: Followers,
 }
 
 impl Agent {
@@ -211,6 +216,7 @@ impl Agent {
             config: Config::default(),
             rates: Estimator::default(),
             leaves: false,
+            followers: Followers::default(),
         };
         agent.driver.record(recorder);
         agent.take(config).await?;
@@ -434,6 +440,8 @@ impl Agent {
     }
 
     fn expire(&mut self) {
+        self.followers
+            .look_after(self.driver.host().dataplane_mut());
         self.driver.host().note_masters();
         if let Err(err) = self.driver.host().expire() {
             warn!("cannot free old connections: {err}");
@@ -471,13 +479,21 @@ impl Agent {
                 Err(err) => Response::Error(format!("{err:#}")),
             },
             Request::Trace(question) => self.trace(&question),
+            Request::Follow(wanted) => {
+                let dataplane = self.driver.host().dataplane_mut();
+                return self.followers.ask(&wanted, answer, dataplane);
+            }
             Request::Leave => {
+                // A successor has programs of its own to follow by.
+                if let Some(dataplane) = self.driver.host().dataplane_mut() {
+                    self.followers.end(dataplane);
+                }
                 self.leaves = true;
                 Response::Leaving
             }
         };
         // The asker may be gone.
-        let _ = answer.send(response);
+        let _ = answer.send(response.into());
     }
 }
 

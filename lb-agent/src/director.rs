@@ -290,6 +290,11 @@ impl Director {
         self.dataplane.as_ref()
     }
 
+    /// The same, to change what is attached.
+    pub fn dataplane_mut(&mut self) -> Option<&mut Dataplane> {
+        self.dataplane.as_mut()
+    }
+
     /// Brings the maps to what is desired. Nothing to do without a data plane.
     pub fn apply(&mut self, desired: &Desired) -> Result<(), DataplaneError> {
         let now = self.started.elapsed();

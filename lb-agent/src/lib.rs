@@ -4,7 +4,8 @@
 //! Rooms: [`config`] (text to meaning), [`vrrp`] (who is MASTER), [`health`] (which real servers
 //! are fit), [`track`] (scripts that count for the election), [`notify`] (who is told of changes),
 //! [`netlink`] (the kernel's links, addresses, routes, neighbours), [`dataplane`] (the packet
-//! program and its maps), [`control`] (the socket of `xlvs status`), [`cli`]. [`app`] wires them.
+//! program and its maps), [`control`] (the socket of `xlvs status`), [`cli`]. `follow` is who follows live
+//! packets. [`app`] wires them.
 
 pub mod app;
 pub mod cli;
@@ -12,6 +13,7 @@ pub mod config;
 pub mod control;
 pub mod dataplane;
 pub mod director;
+mod follow;
 pub mod health;
 pub mod netlink;
 pub mod notify;

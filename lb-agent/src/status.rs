@@ -137,6 +137,7 @@ fn track(status: &TrackStatus) -> wire::Track {
 }
 
 fn program(agent: &mut Agent) -> wire::Program {
+    let followers = agent.followers.count();
     let Some(dataplane) = agent.driver.host().dataplane() else {
         return wire::Program::default();
     };
@@ -151,6 +152,7 @@ fn program(agent: &mut Agent) -> wire::Program {
             })
             .collect(),
         verified_instructions: dataplane.info().verified_instructions,
+        followers,
     }
 }
 

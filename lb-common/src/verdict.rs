@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Every way a packet can leave the data plane: one table of name, fate and sentence.
 //!
-//! The pipeline never logs and never fails: it returns one of these. `lb-ebpf/src/main.rs` turns it
-//! into an XDP code and a counter; `xlvs status` prints the name, and the sentence when asked.
+//! The pipeline never logs and never fails: it returns one of these.
+//! `lb-ebpf/src/bpf/programs.rs` turns it into an XDP code and a counter; `xlvs status` prints the
+//! name, and the sentence when asked.
 
 /// What becomes of the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

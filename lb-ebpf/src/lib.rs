@@ -11,7 +11,7 @@
 //! The source is generic over [`packet::Packet`] (bytes of a frame), [`tables::Tables`] (the maps)
 //! and [`family::Addr`] (IPv4 or IPv6), and is compiled twice: into the XDP program (`main.rs`) and
 //! into the tests, where a frame is a vector and the maps are collections. It never logs and never
-//! fails: it returns a [`Verdict`], which `main.rs` turns into an XDP code and a counter.
+//! fails: it returns a [`Verdict`], which `bpf/programs.rs` turns into an XDP code and a counter.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -27,6 +27,7 @@ extern crate std;
 
 pub mod conntrack;
 pub mod family;
+pub mod follow;
 pub mod forward;
 pub mod fragment;
 #[cfg(not(target_arch = "bpf"))]

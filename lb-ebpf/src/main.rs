@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The XDP program: BPF maps and the driver's buffer behind the pipeline's two seams, and the one
-//! place where a verdict becomes an XDP code and a counter.
+//! The XDP program: BPF maps and the driver's buffer behind the pipeline's two seams, and the global
+//! functions. The programs themselves are in `bpf/programs.rs`.
 //!
 //! VERIFIER: what an established IPv4 packet needs is inlined into the entry point. Steps with loops
 //! are global functions, which are verified once, on their own, for any arguments; longer ways are
@@ -22,12 +22,11 @@
 
 mod bpf;
 
-use aya_ebpf::bindings::{bpf_fib_lookup as FibLookup, xdp_action, xdp_md};
+use aya_ebpf::bindings::{bpf_fib_lookup as FibLookup, xdp_md};
 use aya_ebpf::helpers::{
-    bpf_fib_lookup, bpf_jiffies64, bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+    bpf_fib_lookup, bpf_jiffies64, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
     generated::bpf_xdp_get_buff_len,
 };
-use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use bpf::instructions::{compare_exchange, fetch_add, opaque, run_loop};
 use bpf::maps::*;
@@ -38,7 +37,7 @@ use lb_common::abi::{
     STEP_REPLY, STEP_TUNNEL, Service, ServiceKey, Settings, Traffic, Tunnel, filter_bit,
 };
 use lb_common::hash::{self, HashKey};
-use lb_common::verdict::{Fate, Verdict};
+use lb_common::verdict::Verdict;
 use lb_common::wire::Mac;
 use lb_ebpf::family::{V4, V6};
 use lb_ebpf::packet::Packet;
@@ -50,95 +49,6 @@ use lb_ebpf::{Outcome, conntrack, forward, schedule};
 #[unsafe(link_section = "license")]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-/// Entry point: one packet.
-#[xdp(frags)]
-#[inline(always)]
-pub fn xlvs(ctx: XdpContext) -> u32 {
-    let mut pkt = XdpPacket { ctx };
-    let outcome = lb_ebpf::ingress(&mut pkt, &BpfTables);
-    #[cfg(feature = "packet-log")]
-    aya_log_ebpf::debug!(&pkt.ctx, "{}", outcome.verdict.name());
-    conclude(outcome)
-}
-
-/// The connection table's time as the return value, for the agent.
-#[xdp]
-pub fn xlvs_clock(_ctx: XdpContext) -> u32 {
-    BpfTables.now()
-}
-
-/// Counts the verdict and turns it into an XDP code.
-#[inline(always)]
-fn conclude(outcome: Outcome) -> u32 {
-    if let Some(count) = VERDICTS.get_ptr_mut(outcome.verdict as u32) {
-        // SAFETY: a per-CPU slot; the program is not preempted by another run on this CPU.
-        unsafe { *count += 1 };
-    }
-    if outcome.verdict == Verdict::Transmit {
-        return xdp_action::XDP_TX;
-    }
-    match outcome.verdict {
-        Verdict::ReplyTooBig => xdp_action::XDP_TX,
-        // SAFETY: a helper call without pointers.
-        Verdict::Redirect => unsafe { bpf_redirect(outcome.ifindex, 0) as u32 },
-        other => match other.fate() {
-            Fate::Pass => xdp_action::XDP_PASS,
-            Fate::Forward | Fate::Drop => xdp_action::XDP_DROP,
-        },
-    }
-}
-
-/// [`Steps::ipv6`], from the Ethernet header on.
-#[xdp(frags)]
-#[inline(always)]
-pub fn xlvs_ipv6(ctx: XdpContext) -> u32 {
-    let mut pkt = XdpPacket { ctx };
-    let outcome = match lb_ebpf::parse::link_layer(&pkt, &BpfTables) {
-        Ok((offset, _)) => lb_ebpf::ipv6(&mut pkt, &BpfTables, offset),
-        Err(verdict) => verdict.into(),
-    };
-    conclude(outcome)
-}
-
-/// [`Steps::encapsulate`]; its order is in `ORDER`.
-#[xdp(frags)]
-pub fn xlvs_tunnel(ctx: XdpContext) -> u32 {
-    let mut pkt = XdpPacket { ctx };
-    let outcome = match ORDER.get(0) {
-        Some(order) => forward::tun::encapsulate(
-            &mut pkt,
-            &BpfTables,
-            order.ip_offset as usize & IP_OFFSET,
-            order.family as u8,
-            order.dest,
-            order.hash,
-        ),
-        None => Verdict::DropInternal.into(),
-    };
-    conclude(outcome)
-}
-
-/// [`Steps::reply`]; what stands otherwise is in `ORDER`.
-#[xdp(frags)]
-pub fn xlvs_reply(ctx: XdpContext) -> u32 {
-    let mut pkt = XdpPacket { ctx };
-    let verdict = ORDER.get(0).map_or(0, |order| order.verdict);
-    let verdict = Verdict::from_code(verdict as u8);
-    conclude(lb_ebpf::reply(&mut pkt, &BpfTables, verdict))
-}
-
-/// [`Steps::icmp`]
-#[xdp(frags)]
-pub fn xlvs_icmp(ctx: XdpContext) -> u32 {
-    conclude(lb_ebpf::other_protocol(&mut XdpPacket { ctx }, &BpfTables))
-}
-
-/// [`Steps::fragment_step`]
-#[xdp(frags)]
-pub fn xlvs_fragment(ctx: XdpContext) -> u32 {
-    conclude(lb_ebpf::fragment(&mut XdpPacket { ctx }, &BpfTables))
-}
-
 /// Covers where an IP header may start.
 const IP_OFFSET: usize = 31;
 
@@ -146,28 +56,28 @@ const IP_OFFSET: usize = 31;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn step_best(row: u64, scheduler: u64) -> u64 {
-    schedule::best(&BpfTables, row as u32, scheduler as u8).into()
+    schedule::best(&PLAIN, row as u32, scheduler as u8).into()
 }
 
 /// [`Tables::search`]
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn step_search(row: u64, scheduler: u64, heaviest: u64) -> u64 {
-    schedule::search(&BpfTables, row as u32, scheduler as u8, heaviest as u32)
+    schedule::search(&PLAIN, row as u32, scheduler as u8, heaviest as u32)
 }
 
 /// [`Tables::next`]
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn step_next(row: u64) -> u64 {
-    schedule::next(&BpfTables, row as u32)
+    schedule::next(&PLAIN, row as u32)
 }
 
 /// [`Tables::take`]
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn step_take(row: u64, index: u64, heaviest: u64) -> u64 {
-    schedule::take(&BpfTables, row as u32, index as u32, heaviest as u32).into()
+    schedule::take(&PLAIN, row as u32, index as u32, heaviest as u32).into()
 }
 
 /// [`Tables::by_table`]
@@ -175,21 +85,21 @@ pub extern "C" fn step_take(row: u64, index: u64, heaviest: u64) -> u64 {
 #[inline(never)]
 pub extern "C" fn step_by_table(row: u64, client: u64, virt: u64, port: u64) -> u64 {
     let (client, virt, port) = (client as u32, virt as u32, port as u16);
-    schedule::by_table(&BpfTables, row as u32, client, virt, port).into()
+    schedule::by_table(&PLAIN, row as u32, client, virt, port).into()
 }
 
 /// [`Tables::kept`]
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn step_kept(row: u64) -> u64 {
-    schedule::kept(&BpfTables, row as u32)
+    schedule::kept(&PLAIN, row as u32)
 }
 
 /// [`Tables::keep`]
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn step_keep(row: u64, dest: u64) -> u64 {
-    schedule::keep(&BpfTables, row as u32, dest as u32);
+    schedule::keep(&PLAIN, row as u32, dest as u32);
     0
 }
 
@@ -197,7 +107,7 @@ pub extern "C" fn step_keep(row: u64, dest: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn step_replicas(row: u64, most: u64) -> u64 {
-    schedule::replicas(&BpfTables, row as u32, most != 0);
+    schedule::replicas(&PLAIN, row as u32, most != 0);
     0
 }
 
@@ -205,7 +115,7 @@ pub extern "C" fn step_replicas(row: u64, most: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn step_leave(row: u64) -> u64 {
-    schedule::leave(&BpfTables, row as u32);
+    schedule::leave(&PLAIN, row as u32);
     0
 }
 
@@ -241,7 +151,7 @@ pub extern "C" fn step_remember(ctx: *mut xdp_md, ip_offset: u64, family: u64, n
         ctx: XdpContext::new(ctx),
     };
     let ip_offset = ip_offset as usize & IP_OFFSET;
-    forward::back::remember(&pkt, &BpfTables, ip_offset, family as u8, now as u32);
+    forward::back::remember(&pkt, &PLAIN, ip_offset, family as u8, now as u32);
     0
 }
 
@@ -253,7 +163,7 @@ const AF_INET6: u8 = 10;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn step_claim4(hash: u64, old: u64, key: u64, word: u64, now: u64) -> u64 {
-    conntrack::claim::<V4, _>(&BpfTables, hash, old as u32, &key, word, now as u32);
+    conntrack::claim::<V4, _>(&PLAIN, hash, old as u32, &key, word, now as u32);
     0
 }
 
@@ -264,7 +174,7 @@ pub extern "C" fn step_claim6(hash: u64, old: u64, word: u64, now: u64) -> u64 {
     if let Some(key) = KEY6.get_ptr(0) {
         // SAFETY: a per-CPU slot, written by the caller.
         let key = unsafe { &*key };
-        conntrack::claim::<V6, _>(&BpfTables, hash, old as u32, key, word, now as u32);
+        conntrack::claim::<V6, _>(&PLAIN, hash, old as u32, key, word, now as u32);
     }
     0
 }
@@ -356,7 +266,10 @@ impl Packet for XdpPacket {
 }
 
 /// The maps.
-struct BpfTables;
+struct BpfTables<const FOLLOWED: bool>;
+
+/// For steps that go on nowhere.
+const PLAIN: BpfTables<false> = BpfTables;
 
 /// A line of the connection table; only words are read and written, never a reference made.
 #[derive(Clone, Copy)]
@@ -393,7 +306,7 @@ impl Line for BpfLine {
     }
 }
 
-impl Tables for BpfTables {
+impl<const FOLLOWED: bool> Tables for BpfTables<FOLLOWED> {
     type Line<'t> = BpfLine;
 
     #[inline(always)]
@@ -563,6 +476,9 @@ impl Tables for BpfTables {
 
     #[inline(always)]
     fn count_dest(&self, dest: u32, add: impl Fn(&mut Traffic)) {
+        if FOLLOWED {
+            bpf::follow::counted_for(dest);
+        }
         if let Some(traffic) = DEST_TRAFFIC.get_ptr_mut(dest) {
             // SAFETY: a per-CPU slot.
             add(unsafe { &mut *traffic });
@@ -693,7 +609,7 @@ impl Tables for BpfTables {
     }
 }
 
-impl Steps<XdpPacket> for BpfTables {
+impl<const FOLLOWED: bool> Steps<XdpPacket> for BpfTables<FOLLOWED> {
     #[inline(always)]
     fn remember(&self, pkt: &XdpPacket, ip_offset: usize, family: u8, now: u32) {
         step_remember(pkt.ctx.ctx, ip_offset as u64, family.into(), now.into());
@@ -721,17 +637,17 @@ impl Steps<XdpPacket> for BpfTables {
 
     #[inline(always)]
     fn ipv6(&self, pkt: &mut XdpPacket, _ip_offset: usize) -> Outcome {
-        go_on(pkt, STEP_IPV6)
+        go_on::<FOLLOWED>(pkt, STEP_IPV6)
     }
 
     #[inline(always)]
     fn icmp(&self, pkt: &mut XdpPacket) -> Outcome {
-        go_on(pkt, STEP_ICMP)
+        go_on::<FOLLOWED>(pkt, STEP_ICMP)
     }
 
     #[inline(always)]
     fn fragment_step(&self, pkt: &mut XdpPacket) -> Outcome {
-        go_on(pkt, STEP_FRAGMENT)
+        go_on::<FOLLOWED>(pkt, STEP_FRAGMENT)
     }
 
     #[inline(always)]
@@ -746,7 +662,7 @@ impl Steps<XdpPacket> for BpfTables {
                 });
             }
         }
-        go_on(pkt, STEP_REPLY)
+        go_on::<FOLLOWED>(pkt, STEP_REPLY)
     }
 
     #[inline(always)]
@@ -772,15 +688,16 @@ impl Steps<XdpPacket> for BpfTables {
                 });
             }
         }
-        go_on(pkt, STEP_TUNNEL)
+        go_on::<FOLLOWED>(pkt, STEP_TUNNEL)
     }
 }
 
 /// Goes on in another program, from which nothing returns.
 #[inline(always)]
-fn go_on(pkt: &XdpPacket, step: u32) -> Outcome {
+fn go_on<const FOLLOWED: bool>(pkt: &XdpPacket, step: u32) -> Outcome {
+    let steps = if FOLLOWED { &FOLLOW_STEPS } else { &STEPS };
     // SAFETY: the agent has filled the array before it attaches the program.
-    unsafe { STEPS.tail_call(&pkt.ctx, step) };
+    unsafe { steps.tail_call(&pkt.ctx, step) };
     // The array has a hole: the program was loaded by somebody else.
     Verdict::DropInternal.into()
 }

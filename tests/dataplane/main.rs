@@ -2,6 +2,7 @@
 //! Packet cases, each run twice: by the pipeline on the host and by the loaded program in the
 //! kernel (BPF_PROG_TEST_RUN), which must agree on verdict, XDP code, frame and counters.
 
+mod budget;
 mod conns;
 mod damage;
 mod extensions;

@@ -237,6 +237,24 @@ impl Director {
         serde_json::from_slice(&output.stdout).context("cannot read xlvs trace")
     }
 
+    /// Starts `xlvs trace --follow --json` with these arguments, and returns it once it follows. What
+    /// it says is in its log.
+    pub fn follow(&self, name: &str, arguments: &[&str]) -> Result<Process> {
+        let mut command = self.host.command(binary()?)?;
+        command.args(["trace", "--follow", "--json", "--control"]);
+        command.arg(self.control_path()).args(arguments);
+        let log = self.host.path(&format!("{name}.log"));
+        let mut follower = Process::start(name, command, &log)?;
+        let what = format!("{name} to follow");
+        wait::until_true(Duration::from_secs(180), &what, || {
+            follower.log().contains("following packets") || follower.ended().is_some()
+        })?;
+        if follower.ended().is_some() {
+            bail!("{name} ended: {}", follower.log());
+        }
+        Ok(follower)
+    }
+
     /// Waits until the agent's status satisfies `condition`.
     pub fn await_status(
         &mut self,

@@ -17,7 +17,7 @@
 //! - [`lab`]: raising, hosts, cleaning up. [`netns`], [`process`], [`pass`]: what they are made of.
 //! - [`site`]: the standard picture above.
 //! - [`director`]: xlvs or Debian's keepalived in that role. [`server`]: nginx. [`client`]: ab, curl.
-//! - [`echo`]: data there and back over TCP, UDP, SCTP. [`tunnel`]: where servers unpack it. [`nics`]:
+//! - [`echo`]: data there and back over TCP, UDP, SCTP. [`held`]: many connections kept open. [`tunnel`]: where servers unpack it. [`nics`]:
 //!   hosts on network cards.
 //! - [`observer`]: adverts and gratuitous ARPs with kernel timestamps. [`requester`]: steady load.
 //! - [`experiment`]: what suites, demo and benchmark measure alike.
@@ -33,6 +33,7 @@ mod decap;
 pub mod director;
 pub mod echo;
 pub mod experiment;
+pub mod held;
 pub mod lab;
 pub mod netns;
 pub mod nics;

@@ -3,6 +3,8 @@
 //!
 //! In: JSON. Out: structs. Fields that the experiments do not need are left out.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// The whole answer.
@@ -16,6 +18,9 @@ pub struct Status {
     /// Virtual servers in the order of the file.
     #[serde(default)]
     pub services: Vec<Service>,
+    /// Packets by verdict.
+    #[serde(default)]
+    pub verdicts: BTreeMap<String, u64>,
 }
 
 /// One VRRP instance.
@@ -38,6 +43,9 @@ pub struct Program {
     /// Instructions that the verifier walked through.
     #[serde(default)]
     pub verified_instructions: Option<u64>,
+    /// How many follow live packets.
+    #[serde(default)]
+    pub followers: usize,
 }
 
 /// One attachment.
@@ -85,6 +93,15 @@ pub struct RealServer {
     /// The hardware address that its packets are sent to.
     #[serde(default)]
     pub mac: Option<String>,
+    /// Connections scheduled.
+    #[serde(default)]
+    pub conns: u64,
+    /// Established and half-open connections at this moment.
+    #[serde(default)]
+    pub active_conns: u64,
+    /// Other connections at this moment.
+    #[serde(default)]
+    pub inactive_conns: u64,
 }
 
 impl Status {

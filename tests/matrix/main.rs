@@ -8,10 +8,13 @@
 mod world;
 
 use std::env;
+use std::time::Duration;
 
 use xlvs_tests::echo::Transport;
 use xlvs_tests::outcome::Outcome;
+use xlvs_tests::process::Process;
 use xlvs_tests::tunnel::GUE_PORT;
+use xlvs_tests::wait;
 
 use world::{Family, Service, Shape, World};
 
@@ -208,5 +211,42 @@ fn a_client_is_told_what_fits_into_the_tunnel() -> Outcome {
         let after = route(family)?;
         assert!(after.contains(&format!("mtu {fits}")), "{kind}: {after}");
     }
+    Ok(())
+}
+
+/// While somebody follows, other programs do the work: by all ways that lead through several of
+/// them, in both directions.
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn followed_packets_go_the_same_ways() -> Outcome {
+    let services = grid("NAT");
+    let world = World::raise("matrix-followed-nat", Shape::MasqueradeTwo, &services)?;
+    let follower = world.follow()?;
+    exchange_all(&world, &services, 1452)?;
+    let ends = [
+        "192.0.2.100",
+        "10.0.0.11",
+        "10.0.0.12",
+        "[2001:db8:2::100]",
+        "[2001:db8:10::11]",
+        "[2001:db8:10::12]",
+    ];
+    for end in ends {
+        await_word(&follower, &format!("\"from\":\"{end}:"))?;
+    }
+    drop((follower, world));
+
+    let services = tunnel_grid(&["type ipip".to_owned()]);
+    let world = World::raise("matrix-followed-tunnel", Shape::Direct, &services)?;
+    let follower = world.follow()?;
+    exchange_all(&world, &services, DATAGRAM)?;
+    await_word(&follower, "\"method\":\"TUN\"")?;
+    Ok(())
+}
+
+fn await_word(follower: &Process, word: &str) -> Outcome {
+    let what = format!("a follower to tell {word}");
+    let patience = Duration::from_secs(30);
+    wait::until_true(patience, &what, || follower.log().contains(word))?;
     Ok(())
 }

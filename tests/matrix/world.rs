@@ -18,6 +18,7 @@ use xlvs_tests::director::{Director, Software};
 use xlvs_tests::echo::{Echo, Transport, exchange};
 use xlvs_tests::lab::{Host, INTERFACE, Lab, Lan};
 use xlvs_tests::outcome::Outcome;
+use xlvs_tests::process::Process;
 use xlvs_tests::tunnel::TunnelEnd;
 
 /// Until the agent is MASTER and knows its servers. The virtual machine is slow, and its clock runs
@@ -300,6 +301,11 @@ impl World {
             text.push_str("}\n");
         }
         text
+    }
+
+    /// Somebody who follows all datagrams: so few that the meter lets all of them through.
+    pub(crate) fn follow(&self) -> Result<Process> {
+        self.director.follow("follower", &["--proto", "udp"])
     }
 
     /// Sends `bytes` through a service and compares what comes back.

@@ -3,6 +3,8 @@
 //!
 //! In: a MASTER with real servers and clients. Out: its answers, nginx's names, the counters.
 
+mod follow;
+
 use xlvs_tests::client::Connection;
 use xlvs_tests::config::Speed;
 use xlvs_tests::director::{Director, Software};

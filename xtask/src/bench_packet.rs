@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask bench packet`: nanoseconds a packet, beside a program that only swaps MAC addresses.
 //!
-//! In: a built packet program and the driver's. Out: a table with ratios, or JSON. The measuring
+//! In: a built packet program and the driver's. Out: a table with ratios and goals, or JSON. The measuring
 //! itself is `tests/bench`; exit status 0 says that every row measured what it stands for.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
 
@@ -52,10 +53,47 @@ struct Row {
     /// Median by the median of the MAC swap.
     #[serde(default)]
     ratio: Option<f64>,
+    /// What the row is to be compared with; absent for one without a goal.
+    #[serde(default)]
+    goal: Option<Goal>,
+}
+
+/// What the project wants of a row.
+#[derive(Deserialize, Serialize)]
+struct Goal {
+    /// Name of the row that it is compared with.
+    of: String,
+    /// It shall cost at most this many times as much.
+    most: f64,
+    /// How many times as much it costs.
+    times: Option<f64>,
+    /// Whether the goal is reached.
+    reached: Option<bool>,
 }
 
 /// Row that all others are compared with.
 const REFERENCE: &str = "MAC swap";
+
+/// Row that other rows of established flows are compared with.
+const PLAIN: &str = "established, 10 k flows";
+
+/// Row, what it is compared with, and how many times as much it may cost.
+const GOALS: [(&str, &str, f64); 10] = [
+    ("established, 1 flow", REFERENCE, 2.0),
+    (PLAIN, REFERENCE, 3.5),
+    ("established, 1 M flows", REFERENCE, 9.0),
+    ("established, 10 k flows, 10 k services", PLAIN, 1.1),
+    ("established, 10 k flows, NAT", PLAIN, 1.5),
+    ("established, 10 k flows, TUN", PLAIN, 1.5),
+    ("established, 10 k flows, IPv6", PLAIN, 1.4),
+    ("not our service", REFERENCE, 2.2),
+    ("new flow each packet, table 3/4 full", REFERENCE, 14.0),
+    (
+        "new flow each packet, wlc of 256",
+        "new flow each packet, wlc of 4",
+        4.0,
+    ),
+];
 
 /// The verb itself.
 pub(crate) fn main(args: &Args) -> Result<()> {
@@ -64,17 +102,41 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     command.args([args.rounds.to_string(), args.packets.to_string()]);
     let text = watch(&mut command, "driving packets through the program")?;
     let mut report: Report = serde_json::from_str(&text).context("cannot read the report")?;
-    let reference = report.rows.iter().find(|row| row.name == REFERENCE);
-    let Some(reference) = reference.and_then(|row| row.median_ns) else {
-        bail!("the report has no row {REFERENCE}");
-    };
-    for row in &mut report.rows {
-        row.ratio = row.median_ns.map(|ns| ns / reference);
-    }
+    compare(&mut report.rows)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         print(&report);
+    }
+    Ok(())
+}
+
+/// Fills in what follows from other rows. A goal that names a row that is not there is an error: it
+/// would be forgotten in silence.
+fn compare(rows: &mut [Row]) -> Result<()> {
+    let medians: BTreeMap<String, Option<f64>> = rows
+        .iter()
+        .map(|row| (row.name.clone(), row.median_ns))
+        .collect();
+    let median = |name: &str| {
+        let row = medians.get(name);
+        row.with_context(|| format!("the report has no row {name}"))
+    };
+    let reference = median(REFERENCE)?.with_context(|| format!("{REFERENCE} has no figure"))?;
+    for row in rows.iter_mut() {
+        row.ratio = row.median_ns.map(|ns| ns / reference);
+    }
+    for (name, of, most) in GOALS {
+        let times = median(name)?.zip(*median(of)?).map(|(ns, of)| ns / of);
+        let goal = Goal {
+            of: of.to_owned(),
+            most,
+            times,
+            reached: times.map(|times| times <= most),
+        };
+        if let Some(row) = rows.iter_mut().find(|row| row.name == name) {
+            row.goal = Some(goal);
+        }
     }
     Ok(())
 }
@@ -121,29 +183,88 @@ fn print(report: &Report) {
         "min",
         "max",
         "× MAC swap",
+        "goal",
+        "is",
+        "reached",
         "waits for",
     ]);
     for row in &report.rows {
+        let goal = row.goal.as_ref();
+        let reached = goal.and_then(|goal| goal.reached);
+        let reached = reached.map(|reached| if reached { "yes" } else { "no" }.to_owned());
         table.add_row([
             row.name.clone(),
             cell(row.median_ns, 1),
             cell(row.min_ns, 1),
             cell(row.max_ns, 1),
             cell(row.ratio, 2),
+            goal.map(|goal| format!("{} × {}", goal.most, goal.of))
+                .unwrap_or_default(),
+            cell(goal.and_then(|goal| goal.times), 2),
+            reached.unwrap_or_default(),
             row.waits_for.clone().unwrap_or_default(),
         ]);
     }
-    for column in 1..5 {
+    for column in [1, 2, 3, 4, 6] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     println!("{table}");
+    let reached = |row: &&Row| row.goal.as_ref().is_some_and(|g| g.reached == Some(true));
+    println!(
+        "{} of {} goals are reached.",
+        report.rows.iter().filter(reached).count(),
+        GOALS.len()
+    );
     println!(
         "CPU {}, room for {} connections, {} established; after the flood {} of them still were.",
         report.cpu, report.capacity, report.flows, report.kept_after_flood
     );
     if let Some(walked) = report.verified_instructions {
         println!("The verifier walked through {walked} instructions.");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, median_ns: Option<f64>) -> Row {
+        Row {
+            name: name.to_owned(),
+            waits_for: None,
+            median_ns,
+            min_ns: None,
+            max_ns: None,
+            rounds: 0,
+            packets_per_round: 0,
+            ratio: None,
+            goal: None,
+        }
+    }
+
+    #[test]
+    fn each_goal_is_compared_with_the_row_that_it_names() {
+        let mut rows: Vec<Row> = GOALS.iter().map(|(name, ..)| row(name, None)).collect();
+        rows.push(row("new flow each packet, wlc of 4", Some(50.0)));
+        assert!(compare(&mut rows).is_err(), "there is no MAC swap");
+        rows.push(row(REFERENCE, Some(10.0)));
+        let set = |rows: &mut Vec<Row>, name: &str, ns| {
+            let row = rows.iter_mut().find(|row| row.name == name);
+            row.unwrap().median_ns = Some(ns);
+        };
+        set(&mut rows, PLAIN, 30.0);
+        set(&mut rows, "established, 10 k flows, NAT", 60.0);
+        compare(&mut rows).unwrap();
+        let goal = |name: &str| {
+            let row = rows.iter().find(|row| row.name == name).unwrap();
+            let goal = row.goal.as_ref().unwrap();
+            (goal.times, goal.reached)
+        };
+        assert_eq!(goal(PLAIN), (Some(3.0), Some(true)));
+        let nat = goal("established, 10 k flows, NAT");
+        assert_eq!(nat, (Some(2.0), Some(false)));
+        assert_eq!(goal("not our service"), (None, None));
     }
 }

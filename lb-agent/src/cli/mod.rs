@@ -2,6 +2,7 @@
 //! The command line: one file a command.
 
 pub mod check;
+mod follow;
 mod leave;
 mod log;
 mod replay;
@@ -35,7 +36,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Show what a running agent does
     Status(show::StatusArgs),
-    /// Say where a packet would go and why, without sending one and without changing anything
+    /// Say where a packet would go and why, without sending one and without changing anything, or
+    /// follow live packets
     Trace(trace::TraceArgs),
     /// End a running agent and leave everything as it is: packets are forwarded until a successor
     /// is there, or the watchdog's time has passed

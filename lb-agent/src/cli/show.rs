@@ -56,6 +56,9 @@ fn render(status: &Status) -> String {
         (true, false) => format!("packet program: attached to {}", attached.join(", ")),
     };
     let _ = writeln!(out, "{line}");
+    if program.followers > 0 {
+        let _ = writeln!(out, "live packets are followed by {}", program.followers);
+    }
     if !status.instances.is_empty() {
         let _ = write!(out, "\n{}\n", instances(&status.instances));
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xlvs trace`: where a packet would go, and why.
+//! `xlvs trace`: where a packet would go, and why; `--follow` is in `follow.rs`.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -8,9 +8,11 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use lb_common::state::{sctp, tcp};
 
+use super::follow;
 use crate::config::model::Protocol;
 use crate::control::{ControlArgs, Request, Response, client};
-use crate::dataplane::{Answer, Question};
+use crate::dataplane::follow::End;
+use crate::dataplane::{Answer, Question, Wanted};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Proto {
@@ -21,15 +23,18 @@ enum Proto {
 
 #[derive(Args)]
 pub(super) struct TraceArgs {
-    /// Protocol
-    #[arg(long, value_enum, default_value = "tcp")]
-    proto: Proto,
-    /// Source address and port
-    #[arg(long, value_name = "ADDR:PORT")]
-    from: SocketAddr,
-    /// Destination address and port
-    #[arg(long, value_name = "ADDR:PORT")]
-    to: SocketAddr,
+    /// Follow live packets until interrupted, instead of asking about one that never was
+    #[arg(long, conflicts_with_all = ["flags", "payload", "interface"])]
+    follow: bool,
+    /// Protocol [default: tcp; with --follow, any]
+    #[arg(long, value_enum)]
+    proto: Option<Proto>,
+    /// Source address and port; with --follow, the port may be left out, or both
+    #[arg(long, value_name = "ADDR:PORT", required_unless_present = "follow")]
+    from: Option<End>,
+    /// Destination address and port; with --follow, the port may be left out, or both
+    #[arg(long, value_name = "ADDR:PORT", required_unless_present = "follow")]
+    to: Option<End>,
     /// TCP flags: any of S A F R P
     #[arg(long, value_name = "FLAGS", default_value = "S")]
     flags: String,
@@ -39,30 +44,63 @@ pub(super) struct TraceArgs {
     /// Interface that the packet comes in by [default: the first that the program is attached to]
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
-    /// Print JSON
+    /// With --follow: only packets with this verdict, as `xlvs status` names it
+    #[arg(long, value_name = "VERDICT", requires = "follow", value_parser = reason)]
+    reason: Option<String>,
+    /// With --follow: end after so many packets
+    #[arg(long, value_name = "N", requires = "follow", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Print JSON; with --follow, an object a line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     control: ControlArgs,
 }
 
-pub(super) fn run(args: TraceArgs) -> Result<()> {
-    if args.from.is_ipv4() != args.to.is_ipv4() {
-        bail!(
-            "cannot trace a packet from {} to {}: different families",
-            args.from,
-            args.to
-        );
+fn reason(name: &str) -> Result<String, String> {
+    crate::dataplane::follow::verdict(name).map(|verdict| verdict.name().to_owned())
+}
+
+/// An end with the port that a question needs.
+fn socket(end: Option<End>, option: &str) -> Result<SocketAddr> {
+    match end {
+        Some(End {
+            address,
+            port: Some(port),
+        }) => Ok(SocketAddr::new(address, port)),
+        _ => bail!("--{option} needs a port: ADDR:PORT"),
     }
-    let (protocol, what) = match args.proto {
-        Proto::Tcp => (Protocol::Tcp, tcp_flags(&args.flags)?),
-        Proto::Udp => (Protocol::Udp, 0),
-        Proto::Sctp => (Protocol::Sctp, sctp::CHUNK_INIT),
+}
+
+pub(super) fn run(args: TraceArgs) -> Result<()> {
+    let protocol = args.proto.map(|proto| match proto {
+        Proto::Tcp => Protocol::Tcp,
+        Proto::Udp => Protocol::Udp,
+        Proto::Sctp => Protocol::Sctp,
+    });
+    if args.follow {
+        let wanted = Wanted {
+            from: args.from,
+            to: args.to,
+            protocol,
+            reason: args.reason,
+        };
+        return follow::run(&args.control.control, wanted, args.count, args.json);
+    }
+    let (from, to) = (socket(args.from, "from")?, socket(args.to, "to")?);
+    if from.is_ipv4() != to.is_ipv4() {
+        bail!("cannot trace a packet from {from} to {to}: different families");
+    }
+    let protocol = protocol.unwrap_or(Protocol::Tcp);
+    let what = match protocol {
+        Protocol::Tcp => tcp_flags(&args.flags)?,
+        Protocol::Udp => 0,
+        Protocol::Sctp => sctp::CHUNK_INIT,
     };
     let question = Question {
         protocol,
-        from: args.from,
-        to: args.to,
+        from,
+        to,
         what,
         payload: args.payload,
         interface: args.interface,

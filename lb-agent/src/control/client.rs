@@ -13,8 +13,42 @@ use super::{Request, Response};
 /// An agent that does not answer within this time is stuck.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The programs that tell of packets have to be loaded and verified first, where a slow machine takes
+/// its time.
+const LOADING: Duration = Duration::from_secs(180);
+
 /// Sends one request and waits for its answer.
 pub fn ask(path: &Path, request: &Request) -> Result<Response> {
+    let mut answers = BufReader::new(send(path, request)?);
+    answer(&mut answers)?.context("the agent does not answer")
+}
+
+/// Sends a request that is answered without end; `begun` is called with the first answer, `take` gets
+/// what comes after it, and says whether that is enough. True if it was, false if the agent has no more.
+pub fn follow(
+    path: &Path,
+    request: &Request,
+    begun: impl FnOnce(),
+    mut take: impl FnMut(Response) -> Result<bool>,
+) -> Result<bool> {
+    let socket = send(path, request)?;
+    socket.set_read_timeout(Some(LOADING))?;
+    let mut answers = BufReader::new(socket);
+    match answer(&mut answers)?.context("the agent does not answer")? {
+        Response::Following => {}
+        other => bail!("cannot understand the agent's answer: {other:?}"),
+    }
+    answers.get_ref().set_read_timeout(None)?;
+    begun();
+    while let Some(response) = answer(&mut answers)? {
+        if take(response)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn send(path: &Path, request: &Request) -> Result<UnixStream> {
     let mut socket = UnixStream::connect(path).with_context(|| {
         format!(
             "cannot reach the agent at {} (is `xlvs run` running here?)",
@@ -28,12 +62,20 @@ pub fn ask(path: &Path, request: &Request) -> Result<Response> {
     socket
         .write_all(line.as_bytes())
         .context("cannot ask the agent")?;
+    Ok(socket)
+}
+
+/// The next answer; `None` when the agent has closed the connection.
+fn answer(answers: &mut BufReader<UnixStream>) -> Result<Option<Response>> {
     let mut answer = String::new();
-    BufReader::new(socket)
+    let length = answers
         .read_line(&mut answer)
         .context("the agent does not answer")?;
+    if length == 0 {
+        return Ok(None);
+    }
     match serde_json::from_str(&answer).context("cannot read the agent's answer")? {
         Response::Error(message) => bail!("the agent says: {message}"),
-        response => Ok(response),
+        response => Ok(Some(response)),
     }
 }

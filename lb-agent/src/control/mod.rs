@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The control socket: how `xlvs status` asks a running agent.
 //!
-//! A Unix stream socket, one JSON request a line, one JSON answer a line. Only root may connect
-//! (mode 0600).
+//! A Unix stream socket, one JSON request a line, one JSON answer a line; many answers to who
+//! follows packets. Only root may connect (mode 0600).
 
 pub mod client;
 pub mod server;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataplane::{Answer, Question};
+use crate::dataplane::{Answer, Followed, Question, Wanted};
 
 /// Where the socket is unless `--control` or `XLVS_CONTROL` says otherwise.
 pub const DEFAULT_PATH: &str = "/run/xlvs/control.sock";
@@ -27,6 +27,8 @@ pub enum Request {
     Leave,
     /// Where a packet would go, and why.
     Trace(Question),
+    /// To tell of live packets, until the asker closes the connection.
+    Follow(Wanted),
 }
 
 /// What is answered.
@@ -39,6 +41,12 @@ pub enum Response {
     Leaving,
     /// To [`Request::Trace`].
     Trace(Box<Answer>),
+    /// To [`Request::Follow`]: any number of the two below come after it.
+    Following,
+    /// A packet that is followed.
+    Packet(Box<Followed>),
+    /// So many more packets than it has told of.
+    Lost(u64),
     /// The request was not understood or could not be served.
     Error(String),
 }

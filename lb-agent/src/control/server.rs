@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
@@ -23,7 +23,24 @@ const REQUEST_MAX: u64 = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A request on its way to the agent's loop, with the way back.
-pub type Call = (Request, oneshot::Sender<Response>);
+pub type Call = (Request, oneshot::Sender<Answer>);
+
+/// What the agent's loop answers.
+pub struct Answer {
+    /// The answer.
+    pub response: Response,
+    /// What comes after it, until either side has enough; then the connection ends.
+    pub more: Option<mpsc::Receiver<Response>>,
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Self {
+            response,
+            more: None,
+        }
+    }
+}
 
 /// Why the socket could not be opened.
 #[derive(Debug, Error)]
@@ -122,19 +139,44 @@ async fn serve(mut socket: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<
         if (&mut lines).take(REQUEST_MAX).read_line(&mut line).await? == 0 {
             return Ok(());
         }
-        let response = match serde_json::from_str(&line) {
+        let answer = match serde_json::from_str(&line) {
             Ok(request) => call(request, &calls).await,
-            Err(err) => Response::Error(format!("cannot read the request: {err}")),
+            Err(err) => Response::Error(format!("cannot read the request: {err}")).into(),
         };
-        let mut answer = serde_json::to_vec(&response)?;
-        answer.push(b'\n');
-        write.write_all(&answer).await?;
+        say(&mut write, &answer.response).await?;
+        if let Some(more) = answer.more {
+            return go_on(&mut lines, &mut write, more).await;
+        }
     }
 }
 
-async fn call(request: Request, calls: &mpsc::Sender<Call>) -> Response {
+/// Says what comes, until the peer closes the connection or says anything at all.
+async fn go_on(
+    read: &mut (impl AsyncRead + Unpin),
+    write: &mut (impl AsyncWrite + Unpin),
+    mut more: mpsc::Receiver<Response>,
+) -> io::Result<()> {
+    let mut byte = [0];
+    loop {
+        tokio::select! {
+            response = more.recv() => match response {
+                Some(response) => say(write, &response).await?,
+                None => return Ok(()),
+            },
+            _ = read.read(&mut byte) => return Ok(()),
+        }
+    }
+}
+
+async fn say(write: &mut (impl AsyncWrite + Unpin), response: &Response) -> io::Result<()> {
+    let mut line = serde_json::to_vec(response)?;
+    line.push(b'\n');
+    write.write_all(&line).await
+}
+
+async fn call(request: Request, calls: &mpsc::Sender<Call>) -> Answer {
     let (answer, response) = oneshot::channel();
-    let stopping = || Response::Error("the agent is stopping".to_owned());
+    let stopping = || Response::Error("the agent is stopping".to_owned()).into();
     if calls.send((request, answer)).await.is_err() {
         return stopping();
     }

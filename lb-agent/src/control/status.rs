@@ -116,6 +116,9 @@ pub struct Program {
     pub attached: Vec<Attached>,
     /// Instructions the verifier walked through.
     pub verified_instructions: Option<u32>,
+    /// How many follow live packets; meanwhile another program is attached, which tells them.
+    #[serde(default)]
+    pub followers: usize,
 }
 
 /// One attachment.

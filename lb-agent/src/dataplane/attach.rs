@@ -147,6 +147,32 @@ impl Attachments {
         Ok(mode)
     }
 
+    /// Puts another program of this agent's in the place of the one that is attached, everywhere:
+    /// each packet meets the one or the other.
+    pub(super) fn swap(&mut self, xdp: &mut Xdp) {
+        for (ifindex, (attachment, link)) in std::mem::take(&mut self.links) {
+            let swapped = xdp
+                .attach_to_link(link)
+                .and_then(|id| xdp.take_link(id))
+                .map_err(|err| innermost(&err));
+            // A link that is pinned is still there, with the program that it had.
+            let link = swapped.or_else(|why| {
+                let interface = &attachment.interface;
+                warn!("{interface}: cannot exchange the packet program: {why}");
+                let pins = self.pins.as_ref().ok_or(why)?;
+                let link = PinnedLink::from_pin(pins.link(ifindex));
+                let link = link.map_err(|err| innermost(&err))?;
+                XdpLink::try_from(FdLink::from(link)).map_err(|err| innermost(&err))
+            });
+            match link {
+                Ok(link) => {
+                    self.links.insert(ifindex, (attachment, link));
+                }
+                Err(why) => warn!("{}: {why}", attachment.interface),
+            }
+        }
+    }
+
     /// Lets a link outlive this process.
     fn pin(&self, link: XdpLink, interface: &str, ifindex: u32) -> Result<XdpLink, DataplaneError> {
         let Some(pins) = &self.pins else {
@@ -192,7 +218,7 @@ fn replace(xdp: &mut Xdp, pins: &Pins, ifindex: u32) -> Result<XdpLink, Dataplan
 }
 
 /// An interface's name, or its index where it has none any more.
-fn name_of(ifindex: u32) -> String {
+pub(super) fn name_of(ifindex: u32) -> String {
     nix::net::if_::if_indextoname(ifindex)
         .ok()
         .and_then(|name| name.into_string().ok())

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From the object embedded in the binary to a verified program in the kernel.
 
+use std::path::PathBuf;
+
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
@@ -79,10 +81,7 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
     if !embedded_object_present() {
         return Err(DataplaneError::NoObject);
     }
-    // The program has no CO-RE relocations, so the kernel's BTF (tens of milliseconds to read) is
-    // not needed.
     let max_conns = options.max_conns.min(MAX_CONNS);
-    let (lines, lines6) = (conn_lines(max_conns), conn_lines(max_conns / CONN6_SHARE));
     let mut header = Header {
         version: ABI_VERSION,
         layout: ABI_LAYOUT,
@@ -111,23 +110,7 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
         header = kept.header.clone();
         places = pins.pinned_maps(&header).map_err(DataplaneError::Conns)?;
     }
-    let params = Abi(Params {
-        hash_key: header.key,
-        lines,
-        lines6,
-        tick_shift: header.tick_shift,
-        zero: 0,
-    });
-    let mut loader = EbpfLoader::new();
-    loader
-        .btf(None)
-        .map_max_entries(maps::CONNS, lines)
-        .map_max_entries(maps::CONNS6, lines6)
-        .override_global(maps::PARAMS, &params, true);
-    for (name, path) in &places {
-        loader.map_pin_path(name, path.as_path());
-    }
-    let mut ebpf = loader.load(OBJECT)?;
+    let mut ebpf = object(&header, &places)?;
     let pins = pins.filter(|pins| match pins.pin_maps(&header, &ebpf) {
         Ok(()) => true,
         Err(err) => {
@@ -138,13 +121,9 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
     follow_packet_log(&mut ebpf);
     let xdp = program(&mut ebpf)?;
     xdp.load()?;
-    let info = xdp.info()?;
+    let info = said_of(xdp)?;
     let steps = load_steps(&mut ebpf)?;
     clock_program(&mut ebpf)?.load()?;
-    let info = ProgramInfo {
-        verified_instructions: info.verified_instruction_count(),
-        translated_bytes: info.size_translated(),
-    };
     Ok(Loaded {
         ebpf,
         steps,
@@ -153,6 +132,55 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
         pins: pins.map(|pins| (pins, header)),
         kept: kept.map(|kept| (kept.plan, kept.ops)),
     })
+}
+
+/// The object with its maps: those at `places`, the others new. No program is loaded yet.
+pub(super) fn object(
+    header: &Header,
+    places: &[(String, PathBuf)],
+) -> Result<Ebpf, DataplaneError> {
+    let lines = conn_lines(header.max_conns);
+    let lines6 = conn_lines(header.max_conns / CONN6_SHARE);
+    let params = Abi(Params {
+        hash_key: header.key,
+        lines,
+        lines6,
+        tick_shift: header.tick_shift,
+        zero: 0,
+    });
+    let mut loader = EbpfLoader::new();
+    // The program has no CO-RE relocations, so the kernel's BTF (tens of milliseconds to read) is
+    // not needed.
+    loader
+        .btf(None)
+        .map_max_entries(maps::CONNS, lines)
+        .map_max_entries(maps::CONNS6, lines6)
+        .override_global(maps::PARAMS, &params, true);
+    for (name, path) in places {
+        loader.map_pin_path(name, path.as_path());
+    }
+    Ok(loader.load(OBJECT)?)
+}
+
+/// What the verifier said of a loaded program.
+fn said_of(program: &Xdp) -> Result<ProgramInfo, DataplaneError> {
+    let info = program.info()?;
+    Ok(ProgramInfo {
+        verified_instructions: info.verified_instruction_count(),
+        translated_bytes: info.size_translated(),
+    })
+}
+
+/// The same of several.
+pub(super) fn infos(
+    ebpf: &Ebpf,
+    names: impl Iterator<Item = &'static str>,
+) -> Result<Vec<(&'static str, ProgramInfo)>, DataplaneError> {
+    let info = |name| {
+        let program = ebpf.program(name).ok_or(DataplaneError::Missing(name))?;
+        Ok((name, said_of(program.try_into()?)?))
+    };
+    names.map(info).collect()
 }
 
 /// Loads the programs that the packet program goes on in.
@@ -166,10 +194,7 @@ fn load_steps(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, DataplaneError> 
         .ok_or(DataplaneError::Missing(maps::STEPS))?;
     let mut steps = ProgramArray::try_from(map).map_err(failed)?;
     for (index, name) in (0..).zip(STEP_PROGRAMS) {
-        let program: &mut Xdp = ebpf
-            .program_mut(name)
-            .ok_or(DataplaneError::Missing(name))?
-            .try_into()?;
+        let program = named(ebpf, name)?;
         program.load()?;
         steps.set(index, program.fd()?, 0).map_err(failed)?;
     }
@@ -202,6 +227,17 @@ fn follow_packet_log(ebpf: &mut Ebpf) {
         }
         Err(err) => warn!("cannot follow the packet log: {err}"),
     }
+}
+
+/// An XDP program of an object.
+pub(super) fn named<'e>(
+    ebpf: &'e mut Ebpf,
+    name: &'static str,
+) -> Result<&'e mut Xdp, DataplaneError> {
+    Ok(ebpf
+        .program_mut(name)
+        .ok_or(DataplaneError::Missing(name))?
+        .try_into()?)
 }
 
 /// The XDP program of a loaded object.

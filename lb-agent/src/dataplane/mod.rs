@@ -11,6 +11,7 @@
 mod attach;
 mod clock;
 mod conns;
+pub mod follow;
 mod live;
 mod load;
 mod loads;
@@ -31,8 +32,8 @@ use std::time::{Duration, Instant};
 
 use bytemuck::Zeroable;
 use lb_common::abi::{
-    Conn6Line, ConnLine, LINK_KNOWN, LINK_VIRTUAL, STATE_TIMEOUT_BITS, Settings, mac_key,
-    maps as names,
+    Conn6Line, ConnLine, FollowEvent, LINK_KNOWN, LINK_VIRTUAL, STATE_TIMEOUT_BITS, STEP_PROGRAMS,
+    Settings, mac_key, maps as names,
 };
 use lb_common::hash::HashKey;
 use lb_common::verdict::Fate;
@@ -42,6 +43,7 @@ use thiserror::Error;
 
 pub use attach::{Attachment, Mode};
 pub use conns::Connection;
+pub use follow::{Followed, Following, Wanted};
 pub use load::LoadOptions;
 pub use loads::ConnCounts;
 pub use neighbour::Neighbour;
@@ -116,6 +118,9 @@ pub enum DataplaneError {
     /// An attachment could not be turned into one that lasts.
     #[error("cannot attach the packet program: {}", innermost(.0))]
     Link(#[from] aya::programs::links::LinkError),
+    /// The programs that tell followers share the maps by their pins.
+    #[error("cannot follow packets: the maps are not pinned")]
+    NotPinned,
     /// The wanted state does not fit the maps.
     #[error("cannot plan the data plane: {0}")]
     Plan(#[from] PlanError),
@@ -153,6 +158,8 @@ pub struct ProgramInfo {
 /// are pinned: then [`Dataplane::close`] does.
 pub struct Dataplane {
     ebpf: aya::Ebpf,
+    /// The programs that are attached instead while somebody follows packets.
+    following: Option<Following>,
     /// Keeps the programs that the packet program goes on in.
     _steps: aya::maps::ProgramArray<aya::maps::MapData>,
     maps: maps::Maps,
@@ -206,6 +213,7 @@ impl Dataplane {
         }
         let mut dataplane = Self {
             ebpf,
+            following: None,
             _steps: steps,
             maps,
             conns,
@@ -275,6 +283,8 @@ impl Dataplane {
     /// the maps are filled. The interfaces.
     pub fn adopt_links(&mut self) -> Result<BTreeSet<u32>, DataplaneError> {
         let adopted = self.attachments.adopt(load::program(&mut self.ebpf)?);
+        // Those that a dead agent's packets went on in while they were followed.
+        follow::forget(&mut self.ebpf);
         if let Some((pins, header)) = &self.pins {
             pins.sweep(header);
         }
@@ -308,6 +318,12 @@ impl Dataplane {
     /// What the verifier said.
     pub fn info(&self) -> ProgramInfo {
         self.info
+    }
+
+    /// What the verifier said of each program, by name.
+    pub fn programs(&self) -> Result<Vec<(&'static str, ProgramInfo)>, DataplaneError> {
+        let all = [names::PROGRAM].into_iter().chain(STEP_PROGRAMS);
+        load::infos(&self.ebpf, all)
     }
 
     /// The packet program, for a program that tail-calls it (the benchmark's driver).
@@ -403,8 +419,50 @@ impl Dataplane {
     /// Attaches the program to an interface, native mode first; nothing happens if it is attached
     /// already.
     pub fn attach(&mut self, interface: &str, ifindex: u32) -> Result<Mode, DataplaneError> {
-        self.attachments
-            .attach(load::program(&mut self.ebpf)?, interface, ifindex)
+        let program = match &mut self.following {
+            Some(following) => following.program()?,
+            None => load::program(&mut self.ebpf)?,
+        };
+        self.attachments.attach(program, interface, ifindex)
+    }
+
+    /// What it takes to load the programs that tell followers of packets.
+    pub fn plan_following(&self) -> Result<follow::Plan, DataplaneError> {
+        let (pins, header) = self.pins.as_ref().ok_or(DataplaneError::NotPinned)?;
+        let places = pins.pinned_maps(header).map_err(DataplaneError::Conns)?;
+        Ok(follow::Plan {
+            header: header.clone(),
+            places,
+        })
+    }
+
+    /// Puts the programs that tell followers in the place of those that are attached.
+    pub fn begin_following(&mut self, mut following: Following) -> Result<(), DataplaneError> {
+        self.attachments.swap(following.program()?);
+        self.following = Some(following);
+        Ok(())
+    }
+
+    /// The programs that tell followers, while they are attached.
+    pub fn following(&mut self) -> Option<&mut Following> {
+        self.following.as_mut()
+    }
+
+    /// Puts the plain programs back.
+    pub fn end_following(&mut self) -> Result<(), DataplaneError> {
+        if let Some(following) = self.following.take() {
+            self.attachments.swap(load::program(&mut self.ebpf)?);
+            following.end();
+        }
+        Ok(())
+    }
+
+    /// A followed packet in words. `boot` is the time of boot in seconds since 1970.
+    pub fn describe_followed(&self, event: &FollowEvent, boot: f64) -> Followed {
+        follow::describe(event, boot, |ifindex| {
+            let known = self.known_links.get(&ifindex).cloned();
+            known.unwrap_or_else(|| attach::name_of(ifindex))
+        })
     }
 
     /// Detaches the program from an interface; nothing happens if it is not attached.

@@ -13,6 +13,7 @@ mod conn;
 mod counters;
 mod dest;
 mod drive;
+mod follow;
 mod fragment;
 mod limits;
 mod link;
@@ -36,6 +37,11 @@ pub use drive::{
     DRIVE_CHUNK, DRIVE_CHUNKS, DRIVE_CONNS, DRIVE_IN_ORDER, DRIVE_LINES, DRIVE_RANDOM, DRIVE_V4,
     DRIVE_V6, Drive, GENERATE_BATCH, GENERATE_CHUNKS, GENERATE_FRAME, GENERATE_SAMPLE,
     GENERATE_SERVER_WORD, GENERATE_SERVERS, Generate,
+};
+pub use follow::{
+    FOLLOW_BYTES, FOLLOW_DST, FOLLOW_DST_PORT, FOLLOW_NO_DEST, FOLLOW_NOT_IP, FOLLOW_ON,
+    FOLLOW_PROTO, FOLLOW_RATE, FOLLOW_SRC, FOLLOW_SRC_PORT, FOLLOW_VERDICT, FollowEvent,
+    FollowFilter, FollowMeter, MAX_FOLLOWERS,
 };
 pub use fragment::{Fragment, FragmentKey, MAX_FRAGMENTS};
 pub use limits::{
@@ -78,6 +84,15 @@ pub const STEP_PROGRAMS: [&str; STEP_COUNT as usize] = [
     "xlvs_fragment",
 ];
 
+/// Names of the same programs in `FOLLOW_STEPS`, which tell followers of their packets.
+pub const FOLLOW_STEP_PROGRAMS: [&str; STEP_COUNT as usize] = [
+    "follow_ipv6",
+    "follow_tunnel",
+    "follow_reply",
+    "follow_icmp",
+    "follow_fragment",
+];
+
 /// Names of the maps, as the packet program declares them and the agent opens them.
 pub mod maps {
     /// Global data: [`Shared`](super::Shared).
@@ -118,6 +133,16 @@ pub mod maps {
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// Program array: the programs of [`STEP_PROGRAMS`](super::STEP_PROGRAMS).
     pub const STEPS: &str = "STEPS";
+    /// Program array: the programs of [`FOLLOW_STEP_PROGRAMS`](super::FOLLOW_STEP_PROGRAMS).
+    pub const FOLLOW_STEPS: &str = "FOLLOW_STEPS";
+    /// Array: [`FollowFilter`](super::FollowFilter) by follower.
+    pub const FOLLOW_FILTERS: &str = "FOLLOW_FILTERS";
+    /// Per-CPU array of one row: [`FollowMeter`](super::FollowMeter).
+    pub const FOLLOW_METER: &str = "FOLLOW_METER";
+    /// Ring buffer: [`FollowEvent`](super::FollowEvent).
+    pub const FOLLOW_EVENTS: &str = "FOLLOW_EVENTS";
+    /// Name of the XDP program that tells followers of its packets.
+    pub const FOLLOW: &str = "follow_xlvs";
     /// Name of the program that returns the connection table's time.
     pub const CLOCK: &str = "xlvs_clock";
     /// Name of the XDP program in the object.
@@ -145,6 +170,9 @@ mod tests {
         assert_eq!(size_of::<ConnLine>(), 64);
         assert_eq!(size_of::<Conn6Line>(), 128);
         assert_eq!(size_of::<Traffic>(), 40);
+        assert_eq!(size_of::<FollowFilter>(), 40);
+        assert_eq!(size_of::<FollowEvent>(), 88);
+        assert_eq!(size_of::<FollowMeter>(), 48);
         assert_eq!(size_of::<Drive>(), 72);
         assert_eq!(size_of::<Generate>(), 104);
     }

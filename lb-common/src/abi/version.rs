@@ -7,9 +7,10 @@
 use core::mem::size_of;
 
 use super::{
-    Conn6Line, ConnLine, Dest, Fragment, FragmentKey, HashLine, Hop, Load, MAX_DESTS,
-    MAX_HASH_LINES, MAX_HOPS, MAX_MACS, MAX_MEMBERS, MAX_SERVICE_ROWS, MAX_SERVICES, Member,
-    STEP_COUNT, Service, ServiceKey, Shared, Traffic, Tunnel, VERDICT_SLOTS,
+    Conn6Line, ConnLine, Dest, FOLLOW_BYTES, FollowEvent, FollowFilter, FollowMeter, Fragment,
+    FragmentKey, HashLine, Hop, Load, MAX_DESTS, MAX_FOLLOWERS, MAX_HASH_LINES, MAX_HOPS, MAX_MACS,
+    MAX_MEMBERS, MAX_SERVICE_ROWS, MAX_SERVICES, Member, STEP_COUNT, Service, ServiceKey, Shared,
+    Traffic, Tunnel, VERDICT_SLOTS,
 };
 
 /// Raise it whenever a map's meaning changes in a way that the sizes do not show: fields that swap
@@ -33,6 +34,9 @@ pub const ABI_LAYOUT: u32 = layout(&[
     size_of::<Traffic>(),
     size_of::<FragmentKey>(),
     size_of::<Fragment>(),
+    size_of::<FollowFilter>(),
+    size_of::<FollowEvent>(),
+    size_of::<FollowMeter>(),
     MAX_SERVICES as usize,
     MAX_SERVICE_ROWS as usize,
     MAX_MEMBERS as usize,
@@ -40,6 +44,8 @@ pub const ABI_LAYOUT: u32 = layout(&[
     MAX_DESTS as usize,
     MAX_HOPS as usize,
     MAX_MACS as usize,
+    MAX_FOLLOWERS as usize,
+    FOLLOW_BYTES as usize,
     VERDICT_SLOTS as usize,
     STEP_COUNT as usize,
 ]);

@@ -4,13 +4,14 @@
 use core::cell::UnsafeCell;
 
 use aya_ebpf::bindings::bpf_fib_lookup as FibLookup;
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use lb_common::abi::{
-    CONN6_SHARE, Conn6Line, ConnLine, DEFAULT_CONNS, Dest, Fragment, FragmentKey, HashLine, Hop,
-    Load, MAX_DESTS, MAX_FRAGMENTS, MAX_HASH_LINES, MAX_HOPS, MAX_MACS, MAX_MEMBERS,
-    MAX_SERVICE_ROWS, MAX_SERVICES, Member, Params, STEP_COUNT, Service, ServiceKey, Shared,
-    Traffic, Tunnel, VERDICT_SLOTS, conn_lines,
+    CONN6_SHARE, Conn6Line, ConnLine, DEFAULT_CONNS, Dest, FOLLOW_BYTES, FollowEvent, FollowFilter,
+    FollowMeter, Fragment, FragmentKey, HashLine, Hop, Load, MAX_DESTS, MAX_FOLLOWERS,
+    MAX_FRAGMENTS, MAX_HASH_LINES, MAX_HOPS, MAX_MACS, MAX_MEMBERS, MAX_SERVICE_ROWS, MAX_SERVICES,
+    Member, Params, STEP_COUNT, Service, ServiceKey, Shared, Traffic, Tunnel, VERDICT_SLOTS,
+    conn_lines,
 };
 
 #[btf_map]
@@ -71,6 +72,21 @@ pub(crate) static ORDER: PerCpuArray<Order, 1> = PerCpuArray::new();
 /// Programs that others go on in, by `STEP_*`.
 #[btf_map]
 pub(crate) static STEPS: ProgramArray<{ STEP_COUNT as usize }> = ProgramArray::new();
+
+/// The same for the programs that tell followers of their packets.
+#[btf_map]
+pub(crate) static FOLLOW_STEPS: ProgramArray<{ STEP_COUNT as usize }> = ProgramArray::new();
+/// What followers want to see.
+#[btf_map]
+pub(crate) static FOLLOW_FILTERS: Array<FollowFilter, { MAX_FOLLOWERS as usize }> = Array::new();
+/// The packet on its way: how it arrived.
+#[btf_map]
+pub(crate) static FOLLOW_PACKET: PerCpuArray<FollowEvent, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static FOLLOW_METER: PerCpuArray<FollowMeter, 1> = PerCpuArray::new();
+/// Of `FollowEvent`, which libbpf does not want to hear: a ring buffer has no values to it.
+#[btf_map]
+pub(crate) static FOLLOW_EVENTS: RingBuf<(), { FOLLOW_BYTES as usize }> = RingBuf::new();
 
 /// The agent maps the table into its memory (`BPF_F_MMAPABLE`).
 const MMAPABLE: usize = 1 << 10;
