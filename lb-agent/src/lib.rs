@@ -7,6 +7,7 @@
 //! program and its maps), [`control`] (the socket of `xlvs status`), [`cli`]. [`app`] wires them.
 
 pub mod app;
+pub mod bfd;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -4,6 +4,7 @@
 //! Written by `resolve`, read by every other room. Durations are exact; addresses are typed; a
 //! thing that keepalived would ignore is not here.
 
+mod bfd;
 mod routing;
 mod service;
 mod vrrp;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use bfd::BfdInstance;
 pub use routing::{Hop, Metric, Prefix, Route, RouteKind, Rule, RuleAction, Statics, TableId};
 pub use service::{
     ForwardMethod, GueChecksum, Persistence, Protocol, RealServer, Scheduler, SchedulerFlags,
@@ -34,6 +36,9 @@ pub struct Config {
     pub track_files: Vec<TrackFile>,
     /// `vrrp_track_process` blocks in the order of the file.
     pub track_processes: Vec<TrackProcess>,
+    /// `bfd_instance` blocks in the order of the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bfd_instances: Vec<BfdInstance>,
     /// `vrrp_instance` blocks in the order of the file.
     pub vrrp_instances: Vec<VrrpInstance>,
     /// `vrrp_sync_group` blocks in the order of the file.
@@ -261,7 +266,7 @@ pub struct Notify {
     pub mail: bool,
 }
 
-/// A line of `track_interface`, `track_script`, `track_file` or `track_process`.
+/// A line of `track_interface`, `track_script`, `track_file`, `track_process` or `track_bfd`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Track {
     /// What is tracked.
@@ -285,23 +290,29 @@ pub enum Tracked {
     File(String),
     /// A `vrrp_track_process`, by its name.
     Process(String),
+    /// A `bfd_instance`, by its name.
+    Bfd(String),
 }
 
 impl Tracked {
-    /// `interface`, `script`, `file` or `process`.
+    /// `interface`, `script`, `file`, `process` or `bfd`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Interface(_) => "interface",
             Self::Script(_) => "script",
             Self::File(_) => "file",
             Self::Process(_) => "process",
+            Self::Bfd(_) => "bfd",
         }
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        let (Self::Interface(name) | Self::Script(name) | Self::File(name) | Self::Process(name)) =
-            self;
+        let (Self::Interface(name)
+        | Self::Script(name)
+        | Self::File(name)
+        | Self::Process(name)
+        | Self::Bfd(name)) = self;
         name
     }
 }

@@ -18,7 +18,7 @@ use super::source::Span;
 mod vrrp;
 
 pub(crate) use vrrp::{
-    RawExchange, RawGarp, RawMail, RawSpacing, RawTrackFile, RawTrackProcess, RawVmac,
+    RawBfd, RawExchange, RawGarp, RawMail, RawSpacing, RawTrackFile, RawTrackProcess, RawVmac,
 };
 
 /// A whole file.
@@ -32,6 +32,7 @@ pub(crate) struct RawConfig {
     pub(crate) groups: Vec<RawGroup>,
     pub(crate) files: Vec<RawTrackFile>,
     pub(crate) processes: Vec<RawTrackProcess>,
+    pub(crate) bfds: Vec<RawBfd>,
     pub(crate) garp_groups: Vec<Spanned<RawSpacing>>,
     pub(crate) static_addresses: Vec<Spanned<VirtualAddress>>,
     pub(crate) static_routes: Vec<Spanned<Route>>,
@@ -122,6 +123,7 @@ pub(crate) struct RawTracks {
     pub(crate) scripts: Vec<RawTrack>,
     pub(crate) files: Vec<RawTrack>,
     pub(crate) processes: Vec<RawTrack>,
+    pub(crate) bfds: Vec<RawTrack>,
 }
 
 /// `vrrp_sync_group`.

@@ -22,7 +22,7 @@ macro_rules! features {
 features! {
     Warning MAIL_FEATURE: "mail alerts of real servers" => "no mail is sent about them";
     Warning NOTIFY_FEATURE: "programs that read FIFOs, and rarer notifications" => "nothing is run or written for them";
-    Warning TRACKING_FEATURE: "tracking of files, processes and BFD"
+    Warning TRACKING_FEATURE: "rarer things to track"
         => "they do not count for the priority";
     Warning VMAC_FEATURE: "other virtual interfaces" => "the interface's own MAC address is used";
     Warning CONNECTION_SYNC_FEATURE: "connection synchronisation"

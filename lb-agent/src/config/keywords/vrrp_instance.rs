@@ -314,10 +314,10 @@ const EFFECTS: &[Keyword<RawInstance>] = &[
         "Interfaces that count for the priority.",
         |raw, item, ctx| tracking::read(&mut raw.tracks.interfaces, item, ctx),
     ),
-    off_block(
+    block(
         "track_bfd",
         "BFD sessions that count for the priority.",
-        TRACKING,
+        |raw, item, ctx| tracking::read(&mut raw.tracks.bfds, item, ctx),
     ),
     off_flag(
         "track_src_ip",
