@@ -258,6 +258,9 @@ pub struct Notify {
     /// `notify_deleted`, with or without: an instance that a reload removes is told of as DELETED
     /// and not as FAULT.
     pub tell_deleted: bool,
+    /// `notify_master_rx_lower_pri`, of an instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rx_lower: Option<Program>,
     /// `notify`: run after the others on every change, with four more arguments.
     pub any: Option<Program>,
     /// `notify_priority_changes`: the FIFOs are told of another priority.

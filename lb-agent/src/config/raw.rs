@@ -80,6 +80,7 @@ pub(crate) struct RawNotify {
     pub(crate) fault: Option<Spanned<Program>>,
     pub(crate) stop: Option<Spanned<Program>>,
     pub(crate) deleted: Option<Spanned<Option<Program>>>,
+    pub(crate) rx_lower: Option<Spanned<Program>>,
     pub(crate) any: Option<Spanned<Program>>,
     pub(crate) priority_changes: Option<Spanned<bool>>,
     pub(crate) mail: Option<Spanned<bool>>,

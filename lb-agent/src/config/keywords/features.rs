@@ -59,6 +59,10 @@ pub(super) const DBUS: Status = Status::NoEffect("xlvs has no D-Bus interface");
 pub(super) const FIREWALL: Status = Status::NoEffect("xlvs writes no firewall rules");
 pub(super) const IPVS: Status = Status::NoEffect("xlvs does not use the kernel's IPVS");
 pub(super) const NETLINK: Status = Status::NoEffect("xlvs sizes its netlink buffers itself");
+pub(super) const LINKBEAT: Status = Status::NoEffect(
+    "the kernel tells at once when a link goes up or down; drivers that have to be polled for it are \
+     none of those that run XDP",
+);
 pub(super) const FILES: Status = Status::NoEffect("xlvs writes no such file");
 pub(super) const LOGGING: Status = Status::NoEffect("xlvs logs what it needs to");
 pub(super) const OBSOLETE: Status =

@@ -9,7 +9,7 @@ use super::super::raw::{
 };
 use super::super::tree::Item;
 use super::super::walk::Context;
-use super::features::{NAMESPACE, TRACKING};
+use super::features::{LINKBEAT, NAMESPACE, TRACKING};
 use super::{
     address_group, announcing, bfd, global, routing, rules, sync_group, tracking,
     virtual_ipaddress, virtual_server, vrrp_instance, vrrp_other, watched,
@@ -183,12 +183,12 @@ const OTHERS: &[Keyword<RawConfig>] = &[
     off_block(
         "linkbeat_interfaces",
         "Interfaces whose link is polled.",
-        TRACKING,
+        LINKBEAT,
     ),
     off_flag(
         "linkbeat_use_polling",
         "Poll the link state of interfaces.",
-        TRACKING,
+        LINKBEAT,
     ),
     off_block(
         "SSL",

@@ -74,6 +74,7 @@ pub(super) fn notify(raw: &RawNotify, global: &RawGlobal) -> Notify {
         stop: program(&raw.stop),
         deleted: deleted.map(|program| with_default_user(program, global)),
         tell_deleted: raw.deleted.is_some(),
+        rx_lower: program(&raw.rx_lower),
         any: program(&raw.any),
         priority_changes: raw
             .priority_changes
