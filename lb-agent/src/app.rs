@@ -24,6 +24,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
+use crate::bfd::driver::Bfd;
 use crate::config::model::{Config, Statics, Tracked};
 use crate::config::{self, diag::Severity};
 use crate::control::server::{Call, Server};
@@ -125,6 +126,8 @@ pub async fn run(options: Options) -> Result<()> {
     }
     systemd::tell(Moment::Stopping);
     agent.driver.shutdown().await;
+    // Its sessions say that they end.
+    let _ = agent.bfd.reconfigure(&[]);
     agent.driver.host().set_dataplane(None);
     agent.tell_of_services(agent.quorums.farewell(&agent.config.virtual_servers));
     let statics = &agent.config.statics;
@@ -181,6 +184,7 @@ pub(crate) struct Agent {
     /// It was told to end and leave everything as it is.
     leaves: bool,
     watches: Watches,
+    pub(crate) bfd: Bfd,
     watch_events: UnboundedReceiver<WatchEvent>,
     pub(crate) followers: Followers,
 }
@@ -211,6 +215,7 @@ impl Agent {
             health_events,
             scripts: Scripts::new(script_sender),
             script_events,
+            bfd: Bfd::new(watch_sender.clone()),
             watches: Watches::new(watch_sender),
             watch_events,
             config: Config::default(),
@@ -332,7 +337,12 @@ impl Agent {
             let what = Tracked::Script(known.name);
             self.driver.track_changed(what, known.condition).await;
         }
-        for known in self.watches.reconfigure(&self.config) {
+        let mut known = self.watches.reconfigure(&self.config);
+        match self.bfd.reconfigure(&self.config.bfd_instances) {
+            Ok(down) => known.extend(down),
+            Err(err) => error!("cannot run BFD sessions: {err}"),
+        }
+        for known in known {
             self.driver.track_changed(known.what, known.condition).await;
         }
     }

@@ -8,6 +8,7 @@
 //! packets. [`app`] wires them.
 
 pub mod app;
+pub mod bfd;
 pub mod cli;
 pub mod config;
 pub mod control;

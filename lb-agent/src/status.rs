@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Collects the state of a running agent from its rooms.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::process;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
 use crate::app::Agent;
+use crate::bfd;
+use crate::bfd::sessions::SessionStatus;
 use crate::config::model::{ForwardMethod, ServiceId, VirtualServer, VrrpInstance, VrrpVersion};
 use crate::control::status as wire;
 use crate::dataplane::rates::Estimator;
@@ -16,7 +18,7 @@ use crate::dataplane::{Dataplane, ServerTraffic, Stats};
 use crate::health::{Quorums, ServerHealth, ServerKey, Snapshot};
 use crate::vrrp::counters::Counter;
 use crate::vrrp::priority::Condition;
-use crate::vrrp::status::{InstanceStatus, TrackStatus};
+use crate::vrrp::status::{InstanceStatus, TrackStatus, unix_ms};
 
 /// Everything, as `xlvs status` shows it.
 pub(crate) fn collect(agent: &mut Agent) -> Result<wire::Status> {
@@ -56,6 +58,8 @@ pub(crate) fn collect(agent: &mut Agent) -> Result<wire::Status> {
             .iter()
             .map(|i| instance(i, configured.get(i.name.as_str()).copied()))
             .collect(),
+        bfd: agent.bfd.snapshot().iter().map(session).collect(),
+        bfd_strangers: figures(&agent.bfd.strangers()),
         program: program(agent),
         services,
         verdicts: stats
@@ -64,6 +68,32 @@ pub(crate) fn collect(agent: &mut Agent) -> Result<wire::Status> {
             .map(|(name, n)| ((*name).to_owned(), *n))
             .collect(),
     })
+}
+
+fn session(session: &SessionStatus) -> wire::Bfd {
+    let millis = |time: Duration| time.as_secs_f64() * 1000.0;
+    let config = &session.config;
+    wire::Bfd {
+        name: config.name.clone(),
+        state: session.state.to_string(),
+        diagnostic: session.diag.to_string(),
+        since_seconds: unix_ms().saturating_sub(session.since_unix_ms) as f64 / 1000.0,
+        neighbor: config.neighbor,
+        source: config.source,
+        port: config.port(),
+        remote_state: session.remote_state.to_string(),
+        remote_diagnostic: session.remote_diag.to_string(),
+        discriminator: session.discriminators.0,
+        remote_discriminator: session.discriminators.1,
+        tx_interval_ms: millis(session.tx_interval),
+        detection_time_ms: session.detection_time.map(millis),
+        counters: figures(&session.counters),
+    }
+}
+
+fn figures(counters: &bfd::counters::Counters) -> BTreeMap<String, u64> {
+    let figures = counters.iter();
+    figures.map(|(name, n)| (name.to_owned(), n)).collect()
 }
 
 fn instance(i: &InstanceStatus, configured: Option<&VrrpInstance>) -> wire::Instance {

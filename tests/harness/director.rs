@@ -321,7 +321,12 @@ impl Director {
     fn keepalived_command(&self) -> Result<Command> {
         // KEEPALIVED: it refuses to start while a pid file names a process, even a dead one that
         // nobody has reaped yet. A host that comes back after a crash has an empty /run.
-        let pid_files = ["keepalived.pid", "keepalived-vrrp.pid"].map(|file| self.host.path(file));
+        let names = [
+            "keepalived.pid",
+            "keepalived-vrrp.pid",
+            "keepalived-bfd.pid",
+        ];
+        let pid_files = names.map(|file| self.host.path(file));
         for file in &pid_files {
             let _ = std::fs::remove_file(file);
         }
@@ -339,6 +344,9 @@ impl Director {
         command
             .arg("--vrrp_pid")
             .arg(self.host.path("keepalived-vrrp.pid"));
+        command
+            .arg("--bfd_pid")
+            .arg(self.host.path("keepalived-bfd.pid"));
         Ok(command)
     }
 }

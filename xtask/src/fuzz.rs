@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask fuzz [TARGET] [--seconds N] [--input FILE]`: inputs that reach new code, sought by
+//! `cargo xtask fuzz [TARGET] [--seconds N | --count N] [--input FILE]`: inputs that reach new code, sought by
 //! libFuzzer, for what reads bytes of strangers.
 //!
 //! In: the targets of `tests/fuzz`, and what earlier runs found (`target/fuzz/corpus`). Out: a table;
@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// How long each target runs.
     #[arg(long, default_value_t = 60, value_name = "N")]
     seconds: u64,
+    /// How many inputs each target is given, however long that takes.
+    #[arg(long, value_name = "N", conflicts_with = "seconds")]
+    count: Option<u64>,
     /// Run the target once on this file, such as a crash, and show what it says.
     #[arg(long, value_name = "FILE", requires = "target")]
     input: Option<PathBuf>,
@@ -85,9 +88,13 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if let (Some(target), Some(input)) = (args.target, &args.input) {
         return run::show(Command::new(program(target)).arg(input));
     }
+    let limit = match args.count {
+        Some(count) => Limit::Count(count),
+        None => Limit::Time(Duration::from_secs(args.seconds)),
+    };
     let mut tallies = Vec::new();
     for target in targets {
-        tallies.push(fuzz(target, Duration::from_secs(args.seconds))?);
+        tallies.push(fuzz(target, limit)?);
     }
     conclude(&tallies)
 }
@@ -170,8 +177,32 @@ impl Tally {
     }
 }
 
-/// Runs a target for this long.
-fn fuzz(target: Target, time: Duration) -> Result<Tally> {
+/// When a run is over.
+#[derive(Clone, Copy)]
+enum Limit {
+    Time(Duration),
+    Count(u64),
+}
+
+impl Limit {
+    /// As libFuzzer is told.
+    fn argument(self) -> String {
+        match self {
+            Self::Time(time) => format!("-max_total_time={}", time.as_secs()),
+            Self::Count(count) => format!("-runs={count}"),
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Time(time) => format!("{} s", time.as_secs()),
+            Self::Count(count) => format!("{count} executions"),
+        }
+    }
+}
+
+/// Runs a target up to this limit.
+fn fuzz(target: Target, limit: Limit) -> Result<Tally> {
     let corpus = place("corpus", target)?;
     let crashes = place("crashes", target)?;
     let before = files(&crashes)?;
@@ -181,7 +212,7 @@ fn fuzz(target: Target, time: Duration) -> Result<Tally> {
         .arg(&corpus)
         .args(seeds(target)?)
         .arg(format!("-artifact_prefix={}/", crashes.display()))
-        .arg(format!("-max_total_time={}", time.as_secs()))
+        .arg(limit.argument())
         .arg(format!("-max_len={}", target.max_len()))
         .args(["-timeout=10", "-rss_limit_mb=2048", "-reload=0"]);
     let (started, mut said) = (Instant::now(), Instant::now());
@@ -189,15 +220,15 @@ fn fuzz(target: Target, time: Duration) -> Result<Tally> {
         name: target.name(),
         ..Tally::default()
     };
-    let work = Work::begin(format!("fuzzing {} for {} s", tally.name, time.as_secs()));
+    let work = Work::begin(format!("fuzzing {} for {}", tally.name, limit.name()));
     let ended = run::stream(&mut command, |line| {
         if !tally.read(line) {
             return;
         }
         let passed = started.elapsed().as_secs();
         let state = format!(
-            "{passed} of {} s, {} executions, {} edges, {} inputs kept",
-            time.as_secs(),
+            "{passed} s of {}, {} executions, {} edges, {} inputs kept",
+            limit.name(),
             tally.executions,
             tally.coverage,
             tally.corpus

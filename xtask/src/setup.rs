@@ -26,11 +26,13 @@ pub(crate) struct Ready {
 }
 
 /// Programs that the laboratory runs, each with the Debian package that brings it.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("cc", "gcc"),
     ("nginx", "nginx"),
     ("ab", "apache2-utils"),
     ("keepalived", "keepalived"),
+    ("bird", "bird2"),
+    ("vtysh", "frr"),
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
     ("ip", "iproute2"),

@@ -9,7 +9,7 @@ use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
-use crate::control::status::{Instance, RealServer, Service, Status};
+use crate::control::status::{Bfd, Instance, RealServer, Service, Status};
 use crate::control::{ControlArgs, Request, Response, client};
 
 #[derive(Args)]
@@ -65,6 +65,9 @@ fn render(status: &Status) -> String {
     for instance in &status.instances {
         split_brain(instance, &mut out);
         tracks(instance, &mut out);
+    }
+    if !status.bfd.is_empty() {
+        let _ = write!(out, "\n{}\n", sessions(&status.bfd));
     }
     for service in &status.services {
         let _ = write!(out, "\n{}", services(service));
@@ -169,6 +172,33 @@ fn tracks(instance: &Instance, out: &mut String) {
             instance.name, track.kind, track.name, track.state
         );
     }
+}
+
+fn sessions(sessions: &[Bfd]) -> String {
+    let mut table = table(&[
+        "BFD session",
+        "State",
+        "Since",
+        "Neighbor",
+        "Its state",
+        "TX ms",
+        "Detection ms",
+        "Last reason",
+    ]);
+    for session in sessions {
+        let detection = session.detection_time_ms;
+        table.add_row([
+            session.name.clone(),
+            session.state.clone(),
+            format!("{:.0} s", session.since_seconds),
+            session.neighbor.to_string(),
+            session.remote_state.clone(),
+            format!("{}", session.tx_interval_ms),
+            detection.map_or_else(|| "-".to_owned(), |ms| format!("{ms}")),
+            session.diagnostic.clone(),
+        ]);
+    }
+    trimmed(&table)
 }
 
 fn services(service: &Service) -> String {

@@ -138,6 +138,32 @@ impl<'a> Line<'a> {
         None
     }
 
+    /// Decimal milliseconds (to the microsecond) within `range`.
+    pub(crate) fn milliseconds(
+        &mut self,
+        index: usize,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Spanned<Duration>> {
+        const MILLIS: u32 = 1000;
+        let word = self.word(index)?;
+        let value = parse_seconds(&word.text).and_then(|value| {
+            // A thousandth of what was read as seconds, to the microsecond.
+            let micros = u64::try_from((value / MILLIS).as_micros()).ok()?;
+            Some(Duration::from_micros(micros))
+        });
+        let Some(value) = value else {
+            self.invalid(word, "is not a number of milliseconds");
+            return None;
+        };
+        if range.contains(&value) {
+            return Some(Spanned::new(value, word.span));
+        }
+        let millis = |bound: &Duration| bound.as_secs_f64() * f64::from(MILLIS);
+        let bounds = format!("{} to {} ms", millis(range.start()), millis(range.end()));
+        self.outside(word, &bounds);
+        None
+    }
+
     /// An IPv4 address. IPv6 is an error: xlvs would run without what the line asks for.
     pub(crate) fn ipv4(&mut self, index: usize) -> Option<Spanned<Ipv4Addr>> {
         let word = self.word(index)?;

@@ -4,6 +4,7 @@
 //! Written by `resolve`, read by every other room. Durations are exact; addresses are typed; a
 //! thing that keepalived would ignore is not here.
 
+mod bfd;
 mod routing;
 mod service;
 mod vrrp;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use bfd::BfdInstance;
 pub use routing::{Hop, Metric, Prefix, Route, RouteKind, Rule, RuleAction, Statics, TableId};
 pub use service::{
     ForwardMethod, GueChecksum, Persistence, Protocol, RealServer, Scheduler, SchedulerFlags,
@@ -34,6 +36,9 @@ pub struct Config {
     pub track_files: Vec<TrackFile>,
     /// `vrrp_track_process` blocks in the order of the file.
     pub track_processes: Vec<TrackProcess>,
+    /// `bfd_instance` blocks in the order of the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bfd_instances: Vec<BfdInstance>,
     /// `vrrp_instance` blocks in the order of the file.
     pub vrrp_instances: Vec<VrrpInstance>,
     /// `vrrp_sync_group` blocks in the order of the file.
@@ -253,6 +258,9 @@ pub struct Notify {
     /// `notify_deleted`, with or without: an instance that a reload removes is told of as DELETED
     /// and not as FAULT.
     pub tell_deleted: bool,
+    /// `notify_master_rx_lower_pri`, of an instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rx_lower: Option<Program>,
     /// `notify`: run after the others on every change, with four more arguments.
     pub any: Option<Program>,
     /// `notify_priority_changes`: the FIFOs are told of another priority.
@@ -261,7 +269,7 @@ pub struct Notify {
     pub mail: bool,
 }
 
-/// A line of `track_interface`, `track_script`, `track_file` or `track_process`.
+/// A line of `track_interface`, `track_script`, `track_file`, `track_process` or `track_bfd`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Track {
     /// What is tracked.
@@ -285,23 +293,29 @@ pub enum Tracked {
     File(String),
     /// A `vrrp_track_process`, by its name.
     Process(String),
+    /// A `bfd_instance`, by its name.
+    Bfd(String),
 }
 
 impl Tracked {
-    /// `interface`, `script`, `file` or `process`.
+    /// `interface`, `script`, `file`, `process` or `bfd`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Interface(_) => "interface",
             Self::Script(_) => "script",
             Self::File(_) => "file",
             Self::Process(_) => "process",
+            Self::Bfd(_) => "bfd",
         }
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        let (Self::Interface(name) | Self::Script(name) | Self::File(name) | Self::Process(name)) =
-            self;
+        let (Self::Interface(name)
+        | Self::Script(name)
+        | Self::File(name)
+        | Self::Process(name)
+        | Self::Bfd(name)) = self;
         name
     }
 }

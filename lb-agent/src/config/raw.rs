@@ -18,7 +18,7 @@ use super::source::Span;
 mod vrrp;
 
 pub(crate) use vrrp::{
-    RawExchange, RawGarp, RawMail, RawSpacing, RawTrackFile, RawTrackProcess, RawVmac,
+    RawBfd, RawExchange, RawGarp, RawMail, RawSpacing, RawTrackFile, RawTrackProcess, RawVmac,
 };
 
 /// A whole file.
@@ -32,6 +32,7 @@ pub(crate) struct RawConfig {
     pub(crate) groups: Vec<RawGroup>,
     pub(crate) files: Vec<RawTrackFile>,
     pub(crate) processes: Vec<RawTrackProcess>,
+    pub(crate) bfds: Vec<RawBfd>,
     pub(crate) garp_groups: Vec<Spanned<RawSpacing>>,
     pub(crate) static_addresses: Vec<Spanned<VirtualAddress>>,
     pub(crate) static_routes: Vec<Spanned<Route>>,
@@ -79,6 +80,7 @@ pub(crate) struct RawNotify {
     pub(crate) fault: Option<Spanned<Program>>,
     pub(crate) stop: Option<Spanned<Program>>,
     pub(crate) deleted: Option<Spanned<Option<Program>>>,
+    pub(crate) rx_lower: Option<Spanned<Program>>,
     pub(crate) any: Option<Spanned<Program>>,
     pub(crate) priority_changes: Option<Spanned<bool>>,
     pub(crate) mail: Option<Spanned<bool>>,
@@ -122,6 +124,7 @@ pub(crate) struct RawTracks {
     pub(crate) scripts: Vec<RawTrack>,
     pub(crate) files: Vec<RawTrack>,
     pub(crate) processes: Vec<RawTrack>,
+    pub(crate) bfds: Vec<RawTrack>,
 }
 
 /// `vrrp_sync_group`.

@@ -21,6 +21,12 @@ pub struct Status {
     pub router_id: String,
     /// VRRP instances in the order of the file.
     pub instances: Vec<Instance>,
+    /// BFD sessions in the order of the file.
+    #[serde(default)]
+    pub bfd: Vec<Bfd>,
+    /// BFD packets that belonged to no session, by what became of them.
+    #[serde(default)]
+    pub bfd_strangers: BTreeMap<String, u64>,
     /// The packet program.
     pub program: Program,
     /// Virtual servers in the order of the file.
@@ -70,7 +76,7 @@ pub struct Instance {
 /// Something that an instance tracks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Track {
-    /// `interface`, `script`, `file` or `process`.
+    /// `interface`, `script`, `file`, `process` or `bfd`.
     pub kind: String,
     /// Its name.
     pub name: String,
@@ -82,6 +88,39 @@ pub struct Track {
     pub weight: i32,
     /// Whether the weight works the other way round.
     pub reverse: bool,
+}
+
+/// A BFD session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Bfd {
+    /// Name.
+    pub name: String,
+    /// `Up`, `Init`, `Down` or `AdminDown`.
+    pub state: String,
+    /// Why it went down last.
+    pub diagnostic: String,
+    /// Seconds in its state.
+    pub since_seconds: f64,
+    /// The neighbour's address.
+    pub neighbor: IpAddr,
+    /// Own address, if the file says one.
+    pub source: Option<IpAddr>,
+    /// UDP port: 3784, or 4784 with `multihop`.
+    pub port: u16,
+    /// The neighbour's state, as it said last.
+    pub remote_state: String,
+    /// Why the neighbour went down last.
+    pub remote_diagnostic: String,
+    /// Own discriminator.
+    pub discriminator: u32,
+    /// The neighbour's; 0 while it is not heard.
+    pub remote_discriminator: u32,
+    /// Between two packets of ours, before jitter.
+    pub tx_interval_ms: f64,
+    /// Silence that ends the session; absent while the neighbour is not heard.
+    pub detection_time_ms: Option<f64>,
+    /// Figures by name.
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// Another router that claimed to be MASTER at the same time.

@@ -72,6 +72,7 @@ struct Programs {
     fault: Option<Runnable>,
     stop: Option<Runnable>,
     deleted: Option<Runnable>,
+    rx_lower: Option<Runnable>,
     any: Option<Runnable>,
     tell_deleted: bool,
     priority_changes: bool,
@@ -145,6 +146,7 @@ impl Notifier {
                 }
                 return;
             }
+            Told::MasterRxLowerPri => return self.tell_of_lower(notice),
         };
         let specific = own.iter().map(|runnable| (runnable, Vec::new()));
         let any = programs.any.iter();
@@ -166,6 +168,22 @@ impl Notifier {
         let wanted = self.programs.get(&(notice.scope, notice.name.to_owned()));
         if wanted.is_some_and(|programs| programs.mail) {
             self.mail_about(notice);
+        }
+        self.write(notice);
+    }
+
+    /// KEEPALIVED: its own program and the FIFOs hear of it, not the general program nor people.
+    /// A flood of adverts starts no flood of programs: one that has not begun stands for the next.
+    fn tell_of_lower(&mut self, notice: Notice<'_>) {
+        let key = (notice.scope, notice.name.to_owned());
+        let runnable = self.programs.get(&key).and_then(|of| of.rx_lower.clone());
+        if let Some(runnable) = runnable {
+            let queue = self.queues.entry(key);
+            let queue = queue.or_insert_with(|| Queue::start(notice.name));
+            if queue.is_idle() {
+                let more = Vec::new();
+                queue.add(Job { runnable, more });
+            }
         }
         self.write(notice);
     }
@@ -231,6 +249,7 @@ impl Programs {
             fault: find(&notify.fault),
             stop: find(&notify.stop),
             deleted: find(&notify.deleted),
+            rx_lower: find(&notify.rx_lower),
             any: find(&notify.any),
             tell_deleted: notify.tell_deleted,
             priority_changes: notify.priority_changes,
@@ -260,7 +279,7 @@ fn letter(notice: Notice<'_>) -> Option<Letter> {
         scope, name, told, ..
     } = notice;
     let (what, body) = match (scope, told) {
-        (_, Told::MasterPriority | Told::BackupPriority) => return None,
+        (_, Told::MasterPriority | Told::BackupPriority | Told::MasterRxLowerPri) => return None,
         (Scope::Instance, Told::Master) => (
             "Entering MASTER state",
             "VRRP Instance is now owning VRRP VIPs",

@@ -5,6 +5,9 @@
 //! order of the starts; a program that cannot be started, fails or takes long is logged and holds
 //! up the next one for [`PATIENCE`] at most.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -25,6 +28,8 @@ pub(super) struct Job {
 #[derive(Debug)]
 pub(super) struct Queue {
     jobs: UnboundedSender<Job>,
+    /// Jobs that are not done.
+    open: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -32,14 +37,21 @@ impl Queue {
     /// An empty queue; `name` is what it is called in the log.
     pub(super) fn start(name: &str) -> Self {
         let (jobs, inbox) = unbounded_channel();
-        let task = tokio::spawn(work(name.to_owned(), inbox));
-        Self { jobs, task }
+        let open = Arc::new(AtomicUsize::new(0));
+        let task = tokio::spawn(work(name.to_owned(), inbox, Arc::clone(&open)));
+        Self { jobs, open, task }
     }
 
     /// Adds a job.
     pub(super) fn add(&self, job: Job) {
+        self.open.fetch_add(1, Ordering::Relaxed);
         // The task ends only when this sender does.
         let _ = self.jobs.send(job);
+    }
+
+    /// Whether everything is done.
+    pub(super) fn is_idle(&self) -> bool {
+        self.open.load(Ordering::Relaxed) == 0
     }
 
     /// Waits until all jobs are done.
@@ -50,7 +62,7 @@ impl Queue {
     }
 }
 
-async fn work(name: String, mut inbox: UnboundedReceiver<Job>) {
+async fn work(name: String, mut inbox: UnboundedReceiver<Job>, open: Arc<AtomicUsize>) {
     while let Some(job) = inbox.recv().await {
         let program = job.runnable.path.display().to_string();
         // On a task of its own, so that one that takes long is still waited for.
@@ -61,6 +73,7 @@ async fn work(name: String, mut inbox: UnboundedReceiver<Job>) {
                 "{name}: notify script {program} still runs after {seconds} s; going on without it"
             );
         }
+        open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

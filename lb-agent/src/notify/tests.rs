@@ -85,6 +85,26 @@ async fn keepalived_the_specific_script_runs_before_the_general_one_and_only_tha
 }
 
 #[tokio::test]
+async fn keepalived_a_lower_master_is_told_to_its_own_script_alone() {
+    let scratch = Scratch::new("lower");
+    let file = scratch.path("told");
+    let more =
+        writer("notify_master_rx_lower_pri", &file, "lower") + &writer("notify", &file, "any");
+    let mut notifier = Notifier::default();
+    notifier.adopt(&config("", &more));
+    for _ in 0..1000 {
+        notifier.tell(notice(Told::MasterRxLowerPri, 100));
+    }
+    notifier.tell(notice(Told::Backup, 100));
+    notifier.finish().await;
+    assert_eq!(
+        fs::read_to_string(file).unwrap(),
+        "lower\nany INSTANCE VI_1 BACKUP 100\n",
+        "a flood of adverts starts it once at a time"
+    );
+}
+
+#[tokio::test]
 async fn keepalived_notify_deleted_tells_a_removed_instance_from_a_faulty_one() {
     let scratch = Scratch::new("deleted");
     let file = scratch.path("told");

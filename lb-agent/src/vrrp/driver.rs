@@ -500,6 +500,9 @@ impl<H: Host> Driver<H> {
                 && slot.kind() == kind
                 && vrid.is_none_or(|vrid| vrid == slot.config.vrid);
             if concerns && let Some(input) = slot.receive(now(), datagram.as_ref()) {
+                if slot.is_above(&input) {
+                    self.host.notify(slot.notice(Told::MasterRxLowerPri));
+                }
                 self.step(at, input).await;
             }
         }

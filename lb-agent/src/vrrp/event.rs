@@ -232,6 +232,8 @@ pub enum Told {
     MasterPriority,
     /// A router that is not MASTER elects with another priority.
     BackupPriority,
+    /// A MASTER heard another one of a lower priority.
+    MasterRxLowerPri,
 }
 
 /// Something that scripts and FIFOs are told of.
@@ -266,6 +268,7 @@ impl fmt::Display for Told {
             Self::Deleted => "DELETED",
             Self::MasterPriority => "MASTER_PRIORITY",
             Self::BackupPriority => "BACKUP_PRIORITY",
+            Self::MasterRxLowerPri => "MASTER_RX_LOWER_PRI",
         })
     }
 }

@@ -177,6 +177,15 @@ impl Slot {
         })
     }
 
+    /// Whether this MASTER hears one of a lower priority.
+    pub(super) fn is_above(&self, input: &Input) -> bool {
+        let Input::Advert { priority, .. } = input else {
+            return false;
+        };
+        let master = self.fsm.state() == State::Master;
+        master && (1..self.fsm.priority()).contains(priority)
+    }
+
     /// KEEPALIVED: one counter for what is sent and heard, which never goes back. Here a sender may
     /// begin anew after it was silent for so long that it may have been restarted.
     fn check_sequence(&mut self, now: Nanos, received: Received) -> Result<Received, Counter> {

@@ -93,7 +93,7 @@ impl Rival {
 }
 
 /// The wall clock, in milliseconds since 1970.
-pub(super) fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |span| {

@@ -22,7 +22,7 @@ macro_rules! features {
 features! {
     Warning MAIL_FEATURE: "mail alerts of real servers" => "no mail is sent about them";
     Warning NOTIFY_FEATURE: "programs that read FIFOs, and rarer notifications" => "nothing is run or written for them";
-    Warning TRACKING_FEATURE: "tracking of files, processes and BFD"
+    Warning TRACKING_FEATURE: "rarer things to track"
         => "they do not count for the priority";
     Warning VMAC_FEATURE: "other virtual interfaces" => "the interface's own MAC address is used";
     Warning CONNECTION_SYNC_FEATURE: "connection synchronisation"
@@ -59,6 +59,10 @@ pub(super) const DBUS: Status = Status::NoEffect("xlvs has no D-Bus interface");
 pub(super) const FIREWALL: Status = Status::NoEffect("xlvs writes no firewall rules");
 pub(super) const IPVS: Status = Status::NoEffect("xlvs does not use the kernel's IPVS");
 pub(super) const NETLINK: Status = Status::NoEffect("xlvs sizes its netlink buffers itself");
+pub(super) const LINKBEAT: Status = Status::NoEffect(
+    "the kernel tells at once when a link goes up or down; drivers that have to be polled for it are \
+     none of those that run XDP",
+);
 pub(super) const FILES: Status = Status::NoEffect("xlvs writes no such file");
 pub(super) const LOGGING: Status = Status::NoEffect("xlvs logs what it needs to");
 pub(super) const OBSOLETE: Status =

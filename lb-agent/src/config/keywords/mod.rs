@@ -8,6 +8,7 @@
 mod address;
 mod address_group;
 mod announcing;
+mod bfd;
 mod checkers;
 mod connections;
 mod features;
@@ -71,6 +72,7 @@ pub(crate) fn registry() -> &'static [BlockView] {
             view(&watched::TRACK_FILE),
             view(&watched::VRRP_TRACK_FILE),
             view(&watched::TRACK_PROCESS),
+            view(&bfd::BFD),
         ];
         blocks.extend(checkers::OTHERS.iter().map(|table| view(table)));
         blocks.extend(vrrp_other::TABLES.iter().map(|table| view(table)));

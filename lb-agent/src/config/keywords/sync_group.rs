@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Keywords of `vrrp_sync_group`.
 
-use super::super::keyword::{Keyword, Table, block, flag, off_block};
+use super::super::keyword::{Keyword, Table, block, flag};
 use super::super::raw::RawGroup;
-use super::features::TRACKING;
 use super::{notify, top, tracking};
 
 /// `vrrp_sync_group`.
@@ -38,10 +37,10 @@ const MEMBERS: &[Keyword<RawGroup>] = &[
         "Scripts that count for the whole group.",
         |raw, item, ctx| tracking::read(&mut raw.tracks.scripts, item, ctx),
     ),
-    off_block(
+    block(
         "track_bfd",
         "BFD sessions that count for the whole group.",
-        TRACKING,
+        |raw, item, ctx| tracking::read(&mut raw.tracks.bfds, item, ctx),
     ),
     flag(
         "global_tracking",

@@ -5,14 +5,14 @@ use super::super::args::Spanned;
 use super::super::keyword::Status;
 use super::super::keyword::{Keyword, Table, block, off, off_block, off_flag};
 use super::super::raw::{
-    RawConfig, RawGroup, RawInstance, RawScript, RawSpacing, RawTrackFile, RawTrackProcess,
+    RawBfd, RawConfig, RawGroup, RawInstance, RawScript, RawSpacing, RawTrackFile, RawTrackProcess,
 };
 use super::super::tree::Item;
 use super::super::walk::Context;
-use super::features::{NAMESPACE, TRACKING};
+use super::features::{LINKBEAT, NAMESPACE, TRACKING};
 use super::{
-    address_group, announcing, global, routing, rules, sync_group, tracking, virtual_ipaddress,
-    virtual_server, vrrp_instance, vrrp_other, watched,
+    address_group, announcing, bfd, global, routing, rules, sync_group, tracking,
+    virtual_ipaddress, virtual_server, vrrp_instance, vrrp_other, watched,
 };
 
 /// The top level.
@@ -144,6 +144,20 @@ const BLOCKS: &[Keyword<RawConfig>] = &[
     )
     .params(1, 1),
     block(
+        "bfd_instance",
+        "A BFD session whose state can be tracked.",
+        |config: &mut RawConfig, item, ctx| {
+            let mut session = RawBfd {
+                name: name(item),
+                head: item.head(),
+                ..RawBfd::default()
+            };
+            ctx.walk(&bfd::BFD, item, &mut session);
+            config.bfds.push(session);
+        },
+    )
+    .params(1, 1),
+    block(
         "garp_group",
         "Interfaces that share a spacing of gratuitous ARP.",
         |config: &mut RawConfig, item, ctx| {
@@ -161,12 +175,6 @@ const OTHERS: &[Keyword<RawConfig>] = &[
         TRACKING,
     )
     .within(|_, item, ctx| ctx.walk(&vrrp_other::TRACK_GROUP, item, &mut ())),
-    off(
-        "bfd_instance",
-        "A BFD session whose state can be tracked.",
-        TRACKING,
-    )
-    .within(|_, item, ctx| ctx.walk(&vrrp_other::BFD, item, &mut ())),
     off_block(
         "interface_up_down_delays",
         "How long an interface must be up or down to count.",
@@ -175,12 +183,12 @@ const OTHERS: &[Keyword<RawConfig>] = &[
     off_block(
         "linkbeat_interfaces",
         "Interfaces whose link is polled.",
-        TRACKING,
+        LINKBEAT,
     ),
     off_flag(
         "linkbeat_use_polling",
         "Poll the link state of interfaces.",
-        TRACKING,
+        LINKBEAT,
     ),
     off_block(
         "SSL",

@@ -8,7 +8,7 @@ use super::super::diag::{Code, Diagnostic};
 use super::super::keyword::{Keyword, Status, Table, block, flag, line, off, off_block, off_flag};
 use super::super::model::{InitialState, VrrpVersion};
 use super::super::raw::{AuthType, RawInstance};
-use super::features::{ADVERT, CONNECTION_SYNC, HMAC, LOGGING, NOTIFY, STRICT, TRACKING, VMAC};
+use super::features::{ADVERT, CONNECTION_SYNC, HMAC, LINKBEAT, LOGGING, STRICT, TRACKING, VMAC};
 use super::{
     address, announcing, notify, routing, rules, tracking, virtual_ipaddress, vmac, vrrp_other,
 };
@@ -314,10 +314,10 @@ const EFFECTS: &[Keyword<RawInstance>] = &[
         "Interfaces that count for the priority.",
         |raw, item, ctx| tracking::read(&mut raw.tracks.interfaces, item, ctx),
     ),
-    off_block(
+    block(
         "track_bfd",
         "BFD sessions that count for the priority.",
-        TRACKING,
+        |raw, item, ctx| tracking::read(&mut raw.tracks.bfds, item, ctx),
     ),
     off_flag(
         "track_src_ip",
@@ -333,7 +333,7 @@ const EFFECTS: &[Keyword<RawInstance>] = &[
         },
     )
     .default("off"),
-    off_flag("linkbeat_use_polling", "Poll the link state.", TRACKING),
+    off_flag("linkbeat_use_polling", "Poll the link state.", LINKBEAT),
     flag(
         "notify_deleted",
         "An instance that a reload removes is told of as DELETED, not as FAULT; with a program, \
@@ -345,11 +345,15 @@ const EFFECTS: &[Keyword<RawInstance>] = &[
         },
     )
     .params(0, 3),
-    off(
+    line(
         "notify_master_rx_lower_pri",
         "Program to run when a master hears a lower priority.",
-        NOTIFY,
-    ),
+        |raw: &mut RawInstance, line| {
+            let value = notify::program(line);
+            line.set(&mut raw.notify.rx_lower, value);
+        },
+    )
+    .params(1, 3),
     off(
         "lvs_sync_daemon_interface",
         "Interface for connection synchronisation.",
@@ -389,7 +393,14 @@ const WIRE: &[Keyword<RawInstance>] = &[
         "Use virtual MAC interfaces for addresses elsewhere.",
         VMAC,
     ),
-    off_flag("use_ipvlan", "Use an ipvlan interface.", VMAC),
+    off_flag(
+        "use_ipvlan",
+        "Hold the addresses on an ipvlan interface.",
+        Status::Refused(
+            "xlvs makes no ipvlan interface; without the line the addresses go to `interface` itself, \
+             whose MAC address an ipvlan interface has, too",
+        ),
+    ),
     off_flag(
         "vmac_garp_intvl",
         "Interval of gratuitous ARP on the base interface.",

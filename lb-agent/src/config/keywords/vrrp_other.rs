@@ -22,40 +22,6 @@ pub(super) static TRACK_GROUP: Table<()> = Table {
     groups: &[&[off_block("group", "Instances of the group.", TRACKING)]],
 };
 
-/// `bfd_instance`.
-pub(super) static BFD: Table<()> = Table {
-    path: "bfd_instance",
-    groups: &[&[
-        off("source_ip", "Own address.", TRACKING),
-        off("neighbor_ip", "The neighbour's address.", TRACKING),
-        off("neighbour_ip", "The neighbour's address.", TRACKING),
-        off("min_rx", "Milliseconds between packets received.", TRACKING),
-        off("min_tx", "Milliseconds between packets sent.", TRACKING),
-        off(
-            "idle_tx",
-            "Milliseconds between packets of a session that is down.",
-            TRACKING,
-        ),
-        off(
-            "multiplier",
-            "Missed packets that make a session down.",
-            TRACKING,
-        ),
-        off_flag("passive", "Do not begin the session.", TRACKING),
-        off("ttl", "TTL of packets sent.", TRACKING),
-        off("hoplimit", "Hop limit of packets sent.", TRACKING),
-        off(
-            "max_hops",
-            "Hops a received packet may have passed.",
-            TRACKING,
-        ),
-        off_flag("multihop", "The neighbour is not on this link.", TRACKING),
-        off("weight", "Added to the priority.", TRACKING),
-        off_flag("vrrp", "Tell the instances.", TRACKING),
-        off_flag("checker", "Tell the checkers.", TRACKING),
-    ]],
-};
-
 const NO_TLS: Status = Status::NoEffect("xlvs has no SSL_GET yet");
 
 /// `SSL`.
@@ -70,4 +36,4 @@ pub(super) static SSL: Table<()> = Table {
 };
 
 /// Views of all of these for the registry.
-pub(super) static TABLES: [&Table<()>; 4] = [&AUTH_HMAC, &TRACK_GROUP, &BFD, &SSL];
+pub(super) static TABLES: [&Table<()>; 3] = [&AUTH_HMAC, &TRACK_GROUP, &SSL];

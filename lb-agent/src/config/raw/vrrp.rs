@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What belongs to VRRP alone, as the file says it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::args::Spanned;
@@ -69,6 +70,27 @@ pub(crate) struct RawTrackProcess {
     pub(crate) quorum_max: Option<Spanned<u32>>,
     pub(crate) fork_delay: Option<Spanned<Duration>>,
     pub(crate) terminate_delay: Option<Spanned<Duration>>,
+}
+
+/// `bfd_instance`.
+#[derive(Debug, Default)]
+pub(crate) struct RawBfd {
+    pub(crate) name: String,
+    pub(crate) head: Span,
+    pub(crate) neighbor: Option<Spanned<IpAddr>>,
+    pub(crate) source: Option<Spanned<IpAddr>>,
+    pub(crate) min_rx: Option<Spanned<Duration>>,
+    pub(crate) min_tx: Option<Spanned<Duration>>,
+    pub(crate) idle_tx: Option<Spanned<Duration>>,
+    pub(crate) multiplier: Option<Spanned<u8>>,
+    pub(crate) passive: bool,
+    pub(crate) ttl: Option<Spanned<u8>>,
+    pub(crate) max_hops: Option<Spanned<u8>>,
+    pub(crate) multihop: bool,
+    pub(crate) weight: Option<Spanned<RawWeight>>,
+    /// `vrrp` and `checker`, where they stand.
+    pub(crate) vrrp: Option<Span>,
+    pub(crate) checker: Option<Span>,
 }
 
 /// Mail, in `global_defs`.

@@ -5,6 +5,7 @@
 //! no invalid state; what keepalived would leave out is left out, with a warning; what xlvs cannot
 //! do as asked is left out, with an error. Called by `parse`.
 
+mod bfd;
 mod group;
 mod identity;
 mod real_server;
@@ -50,15 +51,18 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
     let vrrp_scripts = track::scripts(raw, diagnostics);
     let track_files = track::files(raw, diagnostics);
     let track_processes = track::processes(raw, diagnostics);
+    let bfd_instances = bfd::instances(raw, diagnostics);
     let mut vrrp_instances = vrrp::instances(raw, &global, diagnostics);
     let statics = routing::routing(raw, &mut vrrp_instances, diagnostics);
     let sync_groups = group::groups(raw, &mut vrrp_instances, diagnostics);
+    bfd::drop_unresolved(&bfd_instances, &mut vrrp_instances);
     let virtual_servers = service::virtual_servers(raw, diagnostics);
     Config {
         global,
         vrrp_scripts,
         track_files,
         track_processes,
+        bfd_instances,
         vrrp_instances,
         sync_groups,
         virtual_servers,

@@ -74,6 +74,7 @@ pub(super) fn notify(raw: &RawNotify, global: &RawGlobal) -> Notify {
         stop: program(&raw.stop),
         deleted: deleted.map(|program| with_default_user(program, global)),
         tell_deleted: raw.deleted.is_some(),
+        rx_lower: program(&raw.rx_lower),
         any: program(&raw.any),
         priority_changes: raw
             .priority_changes
@@ -160,7 +161,29 @@ pub(super) fn tracks(
             }
         }
     }
+    for line in &lines.bfds {
+        let bfd = raw.bfds.iter().find(|bfd| bfd.name == line.name.value);
+        let names = raw.bfds.iter().map(|bfd| bfd.name.as_str());
+        match bfd {
+            None => diagnostics.push(unknown(&line.name, "bfd_instance", names)),
+            Some(bfd) => match (bfd.vrrp, bfd.checker) {
+                (None, Some(checker)) => diagnostics.push(for_checkers_only(&line.name, checker)),
+                _ => found.push((line, none(Tracked::Bfd, line), bfd.weight)),
+            },
+        }
+    }
     weigh(found, diagnostics)
+}
+
+fn for_checkers_only(name: &Spanned<String>, checker: Span) -> Diagnostic {
+    let name_quoted = quoted(&name.value);
+    Diagnostic::warning(
+        Code::Conflict,
+        name.span,
+        format!("`bfd_instance` {name_quoted} is for checkers only; it is not tracked"),
+    )
+    .related(checker, "said here")
+    .hint("give it `vrrp`, too")
 }
 
 /// KEEPALIVED: the weight of a file or process that says none.

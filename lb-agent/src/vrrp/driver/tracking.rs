@@ -119,7 +119,7 @@ impl<H: Host> Driver<H> {
     /// An interface that is not there is down; a script without result is unknown.
     pub(super) fn condition_of(&self, what: &Tracked) -> Condition {
         match what {
-            Tracked::Script(_) | Tracked::File(_) | Tracked::Process(_) => {
+            Tracked::Script(_) | Tracked::File(_) | Tracked::Process(_) | Tracked::Bfd(_) => {
                 self.conditions.get(what).copied().unwrap_or_default()
             }
             Tracked::Interface(wanted) => {

@@ -4,6 +4,7 @@
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use nix::sched::{CloneFlags, setns};
@@ -96,6 +97,7 @@ pub(super) fn eventually(what: &str, condition: impl Fn() -> bool) {
 pub(super) struct AddressHost {
     netlink: Handle,
     broken: bool,
+    told: Arc<Mutex<Vec<Told>>>,
 }
 
 impl AddressHost {
@@ -137,7 +139,9 @@ impl Host for AddressHost {
 
     fn state_changed(&mut self, _: &VrrpInstance, _: State, _: State, _: Reason) {}
 
-    fn notify(&mut self, _: Notice<'_>) {}
+    fn notify(&mut self, notice: Notice<'_>) {
+        self.told.lock().unwrap().push(notice.told);
+    }
 }
 
 pub(super) enum Order {
@@ -151,6 +155,8 @@ pub(super) enum Order {
 pub(super) struct Agent {
     orders: mpsc::UnboundedSender<Order>,
     pub(super) status: watch::Receiver<Vec<InstanceStatus>>,
+    /// What scripts were told.
+    pub(super) told: Arc<Mutex<Vec<Told>>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -168,6 +174,8 @@ impl Agent {
         let path = format!("/var/run/netns/{}", lan.names[host]);
         let (orders, inbox) = mpsc::unbounded_channel();
         let (publish, status) = watch::channel(Vec::new());
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let notices = Arc::clone(&told);
         let thread = std::thread::spawn(move || {
             let namespace = std::fs::File::open(path).unwrap();
             setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
@@ -175,11 +183,12 @@ impl Agent {
                 .enable_all()
                 .build()
                 .unwrap();
-            runtime.block_on(run(global, instances, inbox, publish));
+            runtime.block_on(run(global, instances, inbox, publish, notices));
         });
         Self {
             orders,
             status,
+            told,
             thread: Some(thread),
         }
     }
@@ -221,6 +230,7 @@ async fn run(
     instances: Vec<VrrpInstance>,
     mut inbox: mpsc::UnboundedReceiver<Order>,
     publish: watch::Sender<Vec<InstanceStatus>>,
+    told: Arc<Mutex<Vec<Told>>>,
 ) {
     let (connection, netlink, _) = rtnetlink::new_connection().unwrap();
     tokio::spawn(connection);
@@ -228,6 +238,7 @@ async fn run(
     let host = AddressHost {
         netlink: netlink.clone(),
         broken: false,
+        told,
     };
     let mut driver = Driver::new(host, netlink);
     driver.set_global(&global);

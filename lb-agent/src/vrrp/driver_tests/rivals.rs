@@ -36,6 +36,25 @@ fn two_masters_that_refuse_each_other_are_told_of_and_keep_their_pace() {
     a.stop();
 }
 
+/// The loser's last advert comes after the winner has become MASTER.
+#[test]
+fn keepalived_a_master_that_hears_a_lower_priority_tells_of_it() {
+    let Some(lan) = Lan::new() else { return };
+    let low = Agent::start(&lan, 0, v3(100));
+    low.is(State::Master);
+    let high = Agent::start(&lan, 1, v3(150));
+    high.is(State::Master);
+    low.is(State::Backup);
+    let told = |agent: &Agent| {
+        let told = agent.told.lock().unwrap();
+        told.contains(&Told::MasterRxLowerPri)
+    };
+    eventually("a word of the lower one", || told(&high));
+    assert!(!told(&low));
+    high.stop();
+    low.stop();
+}
+
 #[test]
 fn keepalived_startup_delay_holds_an_instance_in_init() {
     let Some(lan) = Lan::new() else { return };
