@@ -18,7 +18,6 @@ use std::process;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval};
@@ -30,11 +29,14 @@ use crate::control::server::{Call, Server};
 use crate::control::{Request, Response};
 use crate::dataplane::rates::{self, Estimator};
 use crate::dataplane::{Dataplane, LoadOptions, Pins, Question};
-use crate::director::Director;
+use crate::director::{DEFAULT_WATCHDOG, Director};
 use crate::health::{Quorums, RealServerEvent, Runner, ServiceNotice, Subject, desired};
 use crate::netlink::nexthop::NextHops;
 use crate::netlink::watch::{self, Event as NetlinkEvent, Topic, Watch};
 use crate::status;
+use crate::supervisor;
+use crate::supervisor::link::Link;
+use crate::supervisor::page::Holdings;
 use crate::systemd::{self, Moment};
 use crate::track::script::{ScriptEvent, Scripts};
 use crate::track::watch::{WatchEvent, Watches};
@@ -53,7 +55,7 @@ const EXPIRE_EVERY: Duration = Duration::from_millis(250);
 const WATCH_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the agent is told on its command line.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options {
     /// Configuration file.
     pub config: PathBuf,
@@ -64,6 +66,8 @@ pub struct Options {
     pub pins: Option<PathBuf>,
     /// Where the inputs and outputs of the VRRP state machines are written.
     pub record: Option<PathBuf>,
+    /// The supervisor that started it.
+    pub link: Option<Link>,
 }
 
 /// Runs the agent until it is told to stop (SIGTERM, SIGINT), which is a success.
@@ -73,7 +77,9 @@ pub async fn run(options: Options) -> Result<()> {
     let mut control = Server::open(&options.control).await?;
     let pins = Pins::of(&options.control, options.pins);
     let recorder = options.record.as_deref().map(record).transpose()?;
-    let mut agent = Agent::start(options.config, config, pins, recorder).await?;
+    let mut agent = Agent::new(options.config, pins, recorder, options.link)?;
+    agent.take(config).await?;
+    agent.tell_supervisor();
     info!(
         "running; pid {}, control socket {}",
         process::id(),
@@ -94,6 +100,9 @@ pub async fn run(options: Options) -> Result<()> {
                     break;
                 }
                 Told::Reload => agent.reload().await,
+                Told::Data(signal) => info!(
+                    "{signal} received: `xlvs status` shows what keepalived would write to a file"
+                ),
             },
             Some(event) = agent.health_events.recv() => agent.server_changed(&event),
             Some(event) = agent.script_events.recv() => {
@@ -104,12 +113,16 @@ pub async fn run(options: Options) -> Result<()> {
             }
             _ = agent.next_hops.changed() => agent.route(),
             event = agent.watch.next() => agent.netlink_event(event).await,
-            _ = expire.tick() => agent.expire(),
+            _ = expire.tick() => {
+                agent.expire();
+                agent.told = None;
+            }
             _ = estimate.tick() => agent.estimate(),
             () = watchdog.due() => systemd::tell(Moment::Alive),
             call = control.next_call() => agent.answer(call),
         }
         agent.settle().await;
+        agent.tell_supervisor();
         if agent.leaves {
             info!("told to leave: program and addresses stay for a successor");
             // The answer is another task's to write.
@@ -178,15 +191,18 @@ pub(crate) struct Agent {
     leaves: bool,
     watches: Watches,
     watch_events: UnboundedReceiver<WatchEvent>,
+    pub(crate) link: Option<Link>,
+    /// What the supervisor was told last: the driver's revision, and whether all is settled.
+    told: Option<(u64, bool)>,
 }
 
 impl Agent {
-    /// Loads the data plane, fills its maps, starts the checks, and only then VRRP.
-    async fn start(
+    /// The rooms, empty: `take` fills them.
+    fn new(
         config_path: PathBuf,
-        config: Config,
         pins: Pins,
         recorder: Option<Recorder>,
+        link: Option<Link>,
     ) -> Result<Self> {
         let (connection, netlink, _) =
             rtnetlink::new_connection().context("cannot open a netlink socket")?;
@@ -194,7 +210,10 @@ impl Agent {
         let (events, health_events): (UnboundedSender<RealServerEvent>, _) = unbounded_channel();
         let (script_sender, script_events) = unbounded_channel();
         let (watch_sender, watch_events) = unbounded_channel();
-        let director = Director::new(netlink.clone(), Some(pins));
+        let mut director = Director::new(netlink.clone(), Some(pins));
+        if let Some(link) = &link {
+            director.inherit(link.inheritance().clone());
+        }
         let mut agent = Self {
             config_path,
             driver: Driver::new(director, netlink.clone()),
@@ -211,13 +230,15 @@ impl Agent {
             config: Config::default(),
             rates: Estimator::default(),
             leaves: false,
+            link,
+            told: None,
         };
         agent.driver.record(recorder);
-        agent.take(config).await?;
         Ok(agent)
     }
 
-    /// Takes over a configuration. On an error the one before goes on.
+    /// Takes over a configuration: loads the data plane, fills its maps, starts the checks, and only
+    /// then VRRP. On an error the one before goes on.
     async fn take(&mut self, config: Config) -> Result<()> {
         let needed = !config.virtual_servers.is_empty();
         let first = needed && self.driver.host().dataplane().is_none();
@@ -433,6 +454,27 @@ impl Agent {
         self.driver.host().settle(instances, &statuses).await;
     }
 
+    /// Tells the supervisor what would have to be given up if this agent crashed now.
+    fn tell_supervisor(&mut self) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        let now = (self.driver.revision(), !self.driver.host().is_unsettled());
+        if self.told == Some(now) {
+            return;
+        }
+        self.told = Some(now);
+        let masters = self.driver.held();
+        let watchdog = self.config.global.conns.watchdog;
+        let hold = supervisor::hold(&masters, watchdog.unwrap_or(DEFAULT_WATCHDOG));
+        link.tell(Holdings {
+            hold,
+            settled: now.1,
+            masters,
+            ..Holdings::default()
+        });
+    }
+
     fn expire(&mut self) {
         self.driver.host().note_masters();
         if let Err(err) = self.driver.host().expire() {
@@ -485,35 +527,45 @@ struct Signals {
     terminate: SignalStream,
     interrupt: SignalStream,
     hangup: SignalStream,
+    user: [SignalStream; 2],
 }
 
 /// What a signal asks for.
 enum Told {
     Stop(&'static str),
     Reload,
+    /// KEEPALIVED: writes its data, or statistics, to /tmp.
+    Data(&'static str),
 }
 
 impl Signals {
     fn listen() -> Result<Self> {
-        // Whoever starts the agent may have them blocked, and children inherit that.
-        let mine: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]
-            .into_iter()
-            .collect();
-        mine.thread_unblock().context("cannot unblock signals")?;
         let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
+        let signals = Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: listen(SignalKind::hangup())?,
-        })
+            user: [
+                listen(SignalKind::user_defined1())?,
+                listen(SignalKind::user_defined2())?,
+            ],
+        };
+        // Whoever starts the agent may have them blocked, as the supervisor has; and only now is
+        // somebody there to take what waits.
+        let mine = supervisor::blocked_signals();
+        mine.thread_unblock().context("cannot unblock signals")?;
+        Ok(signals)
     }
 
     /// The next signal. Cancel-safe.
     async fn next(&mut self) -> Told {
+        let [first, second] = &mut self.user;
         tokio::select! {
             _ = self.terminate.recv() => Told::Stop("SIGTERM"),
             _ = self.interrupt.recv() => Told::Stop("SIGINT"),
             _ = self.hangup.recv() => Told::Reload,
+            _ = first.recv() => Told::Data("SIGUSR1"),
+            _ = second.recv() => Told::Data("SIGUSR2"),
         }
     }
 }

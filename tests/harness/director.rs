@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::Serialize;
 
 use crate::lab::{self, Host};
@@ -139,6 +140,18 @@ impl Director {
         let mut process = self.process.take().context("the director does not run")?;
         let moment = Moment::now();
         process.kill_all()?;
+        Ok(moment)
+    }
+
+    /// Kills the agent alone, not its supervisor; returns the moment.
+    pub fn crash_agent(&mut self) -> Result<Moment> {
+        let agent = Pid::from_raw(self.status()?.pid.cast_signed());
+        anyhow::ensure!(
+            Some(agent.as_raw().cast_unsigned()) != self.pid(),
+            "the agent has no supervisor"
+        );
+        let moment = Moment::now();
+        kill(agent, Signal::SIGKILL).context("cannot kill the agent")?;
         Ok(moment)
     }
 

@@ -25,7 +25,8 @@ struct Cli {
 enum Command {
     /// Run the agent in the foreground, logging on standard error
     ///
-    /// SIGTERM releases gracefully and exits 0; SIGHUP reads the configuration again.
+    /// SIGTERM releases gracefully and exits 0; SIGHUP reads the configuration again. A small
+    /// supervisor process stands by the agent and starts it again when it crashes.
     Run(run::RunArgs),
     /// Read a configuration file and say what is wrong with it
     Check(check::CheckArgs),
@@ -47,7 +48,10 @@ enum Command {
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => match run::run(args) {
+            Ok(code) => return code,
+            Err(err) => Err(err),
+        },
         Command::Check(args) => return check::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Status(args) => show::run(&args),

@@ -43,6 +43,7 @@ use super::time::Nanos;
 use crate::config::model::{Family, Global, Tracked, UnicastPeer, Vmac, VrrpInstance};
 use crate::netlink::links::{self, Link, LinkError};
 use crate::netlink::vmac::Vmacs;
+use crate::supervisor::page::Held;
 use tracking::{GroupSlot, group_notice};
 
 /// Datagrams read from one interface before timers get their turn.
@@ -114,6 +115,8 @@ pub struct Driver<H: Host> {
     begin_at: Nanos,
     vmacs: Vmacs,
     recorder: Option<Recorder>,
+    /// Changes with what the masters hold.
+    revision: u64,
 }
 
 impl<H: Host> Driver<H> {
@@ -133,6 +136,7 @@ impl<H: Host> Driver<H> {
             begin_at: Nanos::default(),
             vmacs: Vmacs::default(),
             recorder: None,
+            revision: 0,
         }
     }
 
@@ -272,6 +276,20 @@ impl<H: Host> Driver<H> {
         self.slots.iter().map(|slot| slot.status(now)).collect()
     }
 
+    /// Changes whenever [`Driver::held`] may.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What each MASTER holds, with the adverts that would speak for it.
+    pub fn held(&self) -> Vec<Held> {
+        let masters = self
+            .slots
+            .iter()
+            .filter(|slot| slot.fsm.state() == State::Master);
+        masters.map(Slot::held).collect()
+    }
+
     async fn start(&mut self, config: VrrpInstance) {
         // An owner's addresses may be the interface's own, and it claims them at once anyway.
         if config.priority != PRIORITY_OWNER
@@ -373,6 +391,12 @@ impl<H: Host> Driver<H> {
             if let Some(slot) = self.slots.get_mut(at) {
                 let now = now();
                 slot.fsm.handle(now, input, &mut actions);
+                let moves = |action: &Action| {
+                    !matches!(action, Action::SendAdvert { .. } | Action::Announce { .. })
+                };
+                if actions.iter().any(moves) || matches!(input, Input::InterfaceUp { .. }) {
+                    self.revision += 1;
+                }
                 if let Some(recorder) = &mut self.recorder {
                     recorder.add(Line::Step {
                         at: now,
@@ -730,7 +754,7 @@ async fn readable(ports: &[VrrpSocket]) {
 
 /// CLOCK_BOOTTIME: it also counts while the host is suspended, so a director that wakes up knows
 /// that it was away.
-fn now() -> Nanos {
+pub(crate) fn now() -> Nanos {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Nanos::default(), |time| {
         Nanos::default() + Duration::from(time)
     })
