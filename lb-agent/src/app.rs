@@ -20,13 +20,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use crate::config::model::{Config, Statics, Tracked};
 use crate::config::{self, diag::Severity};
 use crate::control::server::{Call, Server};
-use crate::control::{Request, Response};
+use crate::control::{Moved, Request, Response};
 use crate::dataplane::rates::{self, Estimator};
 use crate::dataplane::{Dataplane, LoadOptions, Pins, Question};
 use crate::director::{DEFAULT_WATCHDOG, Director};
@@ -40,7 +41,7 @@ use crate::supervisor::page::Holdings;
 use crate::systemd::{self, Moment};
 use crate::track::script::{ScriptEvent, Scripts};
 use crate::track::watch::{WatchEvent, Watches};
-use crate::vrrp::driver::Driver;
+use crate::vrrp::driver::{Driver, Handover};
 use crate::vrrp::event::State;
 use crate::vrrp::record::Recorder;
 
@@ -119,10 +120,11 @@ pub async fn run(options: Options) -> Result<()> {
             }
             _ = estimate.tick() => agent.estimate(),
             () = watchdog.due() => systemd::tell(Moment::Alive),
-            call = control.next_call() => agent.answer(call),
+            call = control.next_call() => agent.answer(call).await,
         }
         agent.settle().await;
         agent.tell_supervisor();
+        agent.answer_failovers();
         if agent.leaves {
             info!("told to leave: program and addresses stay for a successor");
             // The answer is another task's to write.
@@ -192,6 +194,8 @@ pub(crate) struct Agent {
     watches: Watches,
     watch_events: UnboundedReceiver<WatchEvent>,
     pub(crate) link: Option<Link>,
+    /// Hand-overs under way, and who waits for their end.
+    failovers: Vec<(Vec<String>, oneshot::Sender<Response>)>,
     /// What the supervisor was told last: the driver's revision, and whether all is settled.
     told: Option<(u64, bool)>,
 }
@@ -231,6 +235,7 @@ impl Agent {
             rates: Estimator::default(),
             leaves: false,
             link,
+            failovers: Vec::new(),
             told: None,
         };
         agent.driver.record(recorder);
@@ -506,13 +511,57 @@ impl Agent {
         }
     }
 
-    fn answer(&mut self, (request, answer): Call) {
+    /// Begins to hand over; the answer follows when it is over.
+    async fn fail_over(&mut self, names: Vec<String>) -> Result<Vec<String>, String> {
+        let masters = self.driver.masters();
+        let names = if names.is_empty() { masters } else { names };
+        if names.is_empty() {
+            return Err("no instance is MASTER here: nothing to hand over".to_owned());
+        }
+        for name in &names {
+            match self.driver.state_of(name) {
+                Some(State::Master) => {}
+                Some(state) => return Err(format!("{name} is {state} here: nothing to hand over")),
+                None => return Err(format!("there is no vrrp_instance {name}")),
+            }
+        }
+        self.driver.hand_over(&names).await;
+        Ok(names)
+    }
+
+    /// Answers those who wait for hand-overs that are over.
+    fn answer_failovers(&mut self) {
+        let under_way = |name: &String| self.driver.handover(name) == Handover::UnderWay;
+        let over = self
+            .failovers
+            .extract_if(.., |(names, _)| !names.iter().any(under_way));
+        for (names, answer) in over {
+            let moved = names.into_iter().map(|instance| {
+                let (moved, to) = match self.driver.handover(&instance) {
+                    Handover::Done(to) => (true, to),
+                    Handover::NoPeer | Handover::UnderWay => (false, None),
+                };
+                Moved {
+                    instance,
+                    moved,
+                    to,
+                }
+            });
+            let _ = answer.send(Response::Failover(moved.collect()));
+        }
+    }
+
+    async fn answer(&mut self, (request, answer): Call) {
         let response = match request {
             Request::Status => match status::collect(self) {
                 Ok(status) => Response::Status(Box::new(status)),
                 Err(err) => Response::Error(format!("{err:#}")),
             },
             Request::Trace(question) => self.trace(&question),
+            Request::Failover(names) => match self.fail_over(names).await {
+                Ok(names) => return self.failovers.push((names, answer)),
+                Err(why) => Response::Error(why),
+            },
             Request::Leave => {
                 self.leaves = true;
                 Response::Leaving

@@ -174,6 +174,13 @@ impl Director {
         process.await_end(Duration::from_secs(10)).map(drop)
     }
 
+    /// Hands every role over that this director has; the exit status of `xlvs failover`.
+    pub fn fail_over(&self) -> Result<Option<i32>> {
+        let mut command = self.host.command(binary()?)?;
+        command.args(["failover", "--all", "--control"]);
+        Ok(command.arg(self.control_path()).status()?.code())
+    }
+
     /// Asks the daemon to read its file again.
     pub fn reload(&self) -> Result<()> {
         self.process

@@ -2,6 +2,7 @@
 //! The command line: one file a command.
 
 pub mod check;
+mod failover;
 mod leave;
 mod log;
 mod replay;
@@ -41,6 +42,12 @@ enum Command {
     /// End a running agent and leave everything as it is: packets are forwarded until a successor
     /// is there, or the watchdog's time has passed
     Leave(leave::LeaveArgs),
+    /// Hand the MASTER role over to a peer, without a moment in which nobody serves
+    ///
+    /// This router goes on until its successor is heard, and does not take the role back by itself:
+    /// hand it back on the other one. Exit status 3 if no peer took over; then it is MASTER as
+    /// before.
+    Failover(failover::FailoverArgs),
     /// Detach what a killed agent left, and forget its connections
     Detach(leave::DetachArgs),
 }
@@ -57,6 +64,10 @@ pub fn main() -> ExitCode {
         Command::Status(args) => show::run(&args),
         Command::Trace(args) => trace::run(args),
         Command::Leave(args) => leave::leave(&args),
+        Command::Failover(args) => match failover::run(args) {
+            Ok(code) => return code,
+            Err(err) => Err(err),
+        },
         Command::Detach(args) => leave::detach(args),
     };
     match result {

@@ -15,13 +15,18 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends one request and waits for its answer.
 pub fn ask(path: &Path, request: &Request) -> Result<Response> {
+    ask_within(path, request, TIMEOUT)
+}
+
+/// The same for a request that may take longer.
+pub fn ask_within(path: &Path, request: &Request, patience: Duration) -> Result<Response> {
     let mut socket = UnixStream::connect(path).with_context(|| {
         format!(
             "cannot reach the agent at {} (is `xlvs run` running here?)",
             path.display()
         )
     })?;
-    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.set_read_timeout(Some(patience))?;
     socket.set_write_timeout(Some(TIMEOUT))?;
     let mut line = serde_json::to_string(request)?;
     line.push('\n');

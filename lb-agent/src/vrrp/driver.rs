@@ -15,6 +15,7 @@
 //!
 //! Timers are tokio's: up to 1 ms late, never early.
 
+mod handover;
 mod tracking;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +45,7 @@ use crate::config::model::{Family, Global, Tracked, UnicastPeer, Vmac, VrrpInsta
 use crate::netlink::links::{self, Link, LinkError};
 use crate::netlink::vmac::Vmacs;
 use crate::supervisor::page::Held;
+pub use handover::Handover;
 use tracking::{GroupSlot, group_notice};
 
 /// Datagrams read from one interface before timers get their turn.
@@ -265,8 +267,10 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Stops all instances: each MASTER removes its addresses, detaches, and then tells its peers.
+    /// Stops all instances: each MASTER tells its peers, goes on until one of them is MASTER or the
+    /// longest skew has passed, then removes its addresses and detaches.
     pub async fn shutdown(&mut self) {
+        self.leave_all().await;
         self.replace(Vec::new(), Told::Stop).await;
     }
 
@@ -390,7 +394,11 @@ impl<H: Host> Driver<H> {
             let mut actions = Vec::new();
             if let Some(slot) = self.slots.get_mut(at) {
                 let now = now();
+                let leaving = slot.fsm.is_leaving();
                 slot.fsm.handle(now, input, &mut actions);
+                if leaving && !slot.fsm.is_leaving() && slot.fsm.state() == State::Master {
+                    warn!("{}: no peer took over: MASTER as before", slot.config.name);
+                }
                 let moves = |action: &Action| {
                     !matches!(action, Action::SendAdvert { .. } | Action::Announce { .. })
                 };

@@ -356,7 +356,10 @@ impl Slot {
             self.counters.bump(Counter::ReleaseMaster);
             self.rivals.end();
         }
-        if let Reason::HigherPriority { src, .. } | Reason::HigherAddress { src } = reason {
+        if let Reason::HigherPriority { src, .. }
+        | Reason::HigherAddress { src }
+        | Reason::HandedOver { src } = reason
+        {
             self.master = Some(src);
         }
         let name = &self.config.name;
@@ -414,7 +417,8 @@ impl Slot {
 
     /// Another MASTER was heard.
     fn rival(&mut self, now: Nanos, claim: Claim) {
-        if self.fsm.state() != State::Master || claim.priority == 0 {
+        // The successor that a leaving MASTER waits for is no rival.
+        if self.fsm.state() != State::Master || self.fsm.is_leaving() || claim.priority == 0 {
             return;
         }
         self.master = None;
