@@ -18,29 +18,32 @@ use std::process;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use crate::bfd::driver::Bfd;
 use crate::config::model::{Config, Statics, Tracked};
 use crate::config::{self, diag::Severity};
-use crate::control::server::{Call, Server};
-use crate::control::{Request, Response};
+use crate::control::server::{Answer, Call, Server};
+use crate::control::{Moved, Request, Response};
 use crate::dataplane::rates::{self, Estimator};
 use crate::dataplane::{Dataplane, LoadOptions, Pins, Question};
-use crate::director::Director;
+use crate::director::{DEFAULT_WATCHDOG, Director};
 use crate::follow::Followers;
 use crate::health::{Quorums, RealServerEvent, Runner, ServiceNotice, Subject, desired};
 use crate::netlink::nexthop::NextHops;
 use crate::netlink::watch::{self, Event as NetlinkEvent, Topic, Watch};
 use crate::status;
+use crate::supervisor;
+use crate::supervisor::link::Link;
+use crate::supervisor::page::Holdings;
 use crate::systemd::{self, Moment};
 use crate::track::script::{ScriptEvent, Scripts};
 use crate::track::watch::{WatchEvent, Watches};
-use crate::vrrp::driver::Driver;
+use crate::vrrp::driver::{Driver, Handover};
 use crate::vrrp::event::State;
 use crate::vrrp::record::Recorder;
 
@@ -55,7 +58,7 @@ const EXPIRE_EVERY: Duration = Duration::from_millis(250);
 const WATCH_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the agent is told on its command line.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options {
     /// Configuration file.
     pub config: PathBuf,
@@ -66,6 +69,8 @@ pub struct Options {
     pub pins: Option<PathBuf>,
     /// Where the inputs and outputs of the VRRP state machines are written.
     pub record: Option<PathBuf>,
+    /// The supervisor that started it.
+    pub link: Option<Link>,
 }
 
 /// Runs the agent until it is told to stop (SIGTERM, SIGINT), which is a success.
@@ -75,7 +80,9 @@ pub async fn run(options: Options) -> Result<()> {
     let mut control = Server::open(&options.control).await?;
     let pins = Pins::of(&options.control, options.pins);
     let recorder = options.record.as_deref().map(record).transpose()?;
-    let mut agent = Agent::start(options.config, config, pins, recorder).await?;
+    let mut agent = Agent::new(options.config, pins, recorder, options.link)?;
+    agent.take(config).await?;
+    agent.tell_supervisor();
     info!(
         "running; pid {}, control socket {}",
         process::id(),
@@ -96,6 +103,9 @@ pub async fn run(options: Options) -> Result<()> {
                     break;
                 }
                 Told::Reload => agent.reload().await,
+                Told::Data(signal) => info!(
+                    "{signal} received: `xlvs status` shows what keepalived would write to a file"
+                ),
             },
             Some(event) = agent.health_events.recv() => agent.server_changed(&event),
             Some(event) = agent.script_events.recv() => {
@@ -106,15 +116,20 @@ pub async fn run(options: Options) -> Result<()> {
             }
             _ = agent.next_hops.changed() => agent.route(),
             event = agent.watch.next() => agent.netlink_event(event).await,
-            _ = expire.tick() => agent.expire(),
+            _ = expire.tick() => {
+                agent.expire();
+                agent.told = None;
+            }
             _ = estimate.tick() => agent.estimate(),
             () = watchdog.due() => systemd::tell(Moment::Alive),
-            call = control.next_call() => agent.answer(call),
+            call = control.next_call() => agent.answer(call).await,
             event = agent.followers.next() => {
                 agent.followers.handle(event, agent.driver.host().dataplane_mut());
             }
         }
         agent.settle().await;
+        agent.tell_supervisor();
+        agent.answer_failovers();
         if agent.leaves {
             info!("told to leave: program and addresses stay for a successor");
             // The answer is another task's to write.
@@ -187,15 +202,20 @@ pub(crate) struct Agent {
     pub(crate) bfd: Bfd,
     watch_events: UnboundedReceiver<WatchEvent>,
     pub(crate) followers: Followers,
+    pub(crate) link: Option<Link>,
+    /// Hand-overs under way, and who waits for their end.
+    failovers: Vec<(Vec<String>, oneshot::Sender<Answer>)>,
+    /// What the supervisor was told last: the driver's revision, and whether all is settled.
+    told: Option<(u64, bool)>,
 }
 
 impl Agent {
-    /// Loads the data plane, fills its maps, starts the checks, and only then VRRP.
-    async fn start(
+    /// The rooms, empty: `take` fills them.
+    fn new(
         config_path: PathBuf,
-        config: Config,
         pins: Pins,
         recorder: Option<Recorder>,
+        link: Option<Link>,
     ) -> Result<Self> {
         let (connection, netlink, _) =
             rtnetlink::new_connection().context("cannot open a netlink socket")?;
@@ -203,7 +223,10 @@ impl Agent {
         let (events, health_events): (UnboundedSender<RealServerEvent>, _) = unbounded_channel();
         let (script_sender, script_events) = unbounded_channel();
         let (watch_sender, watch_events) = unbounded_channel();
-        let director = Director::new(netlink.clone(), Some(pins));
+        let mut director = Director::new(netlink.clone(), Some(pins));
+        if let Some(link) = &link {
+            director.inherit(link.inheritance().clone());
+        }
         let mut agent = Self {
             config_path,
             driver: Driver::new(director, netlink.clone()),
@@ -222,13 +245,16 @@ impl Agent {
             rates: Estimator::default(),
             leaves: false,
             followers: Followers::default(),
+            link,
+            failovers: Vec::new(),
+            told: None,
         };
         agent.driver.record(recorder);
-        agent.take(config).await?;
         Ok(agent)
     }
 
-    /// Takes over a configuration. On an error the one before goes on.
+    /// Takes over a configuration: loads the data plane, fills its maps, starts the checks, and only
+    /// then VRRP. On an error the one before goes on.
     async fn take(&mut self, config: Config) -> Result<()> {
         let needed = !config.virtual_servers.is_empty();
         let first = needed && self.driver.host().dataplane().is_none();
@@ -449,6 +475,27 @@ impl Agent {
         self.driver.host().settle(instances, &statuses).await;
     }
 
+    /// Tells the supervisor what would have to be given up if this agent crashed now.
+    fn tell_supervisor(&mut self) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        let now = (self.driver.revision(), !self.driver.host().is_unsettled());
+        if self.told == Some(now) {
+            return;
+        }
+        self.told = Some(now);
+        let masters = self.driver.held();
+        let watchdog = self.config.global.conns.watchdog;
+        let hold = supervisor::hold(&masters, watchdog.unwrap_or(DEFAULT_WATCHDOG));
+        link.tell(Holdings {
+            hold,
+            settled: now.1,
+            masters,
+            ..Holdings::default()
+        });
+    }
+
     fn expire(&mut self) {
         self.followers
             .look_after(self.driver.host().dataplane_mut());
@@ -482,7 +529,47 @@ impl Agent {
         }
     }
 
-    fn answer(&mut self, (request, answer): Call) {
+    /// Begins to hand over; the answer follows when it is over.
+    async fn fail_over(&mut self, names: Vec<String>) -> Result<Vec<String>, String> {
+        let masters = self.driver.masters();
+        let names = if names.is_empty() { masters } else { names };
+        if names.is_empty() {
+            return Err("no instance is MASTER here: nothing to hand over".to_owned());
+        }
+        for name in &names {
+            match self.driver.state_of(name) {
+                Some(State::Master) => {}
+                Some(state) => return Err(format!("{name} is {state} here: nothing to hand over")),
+                None => return Err(format!("there is no vrrp_instance {name}")),
+            }
+        }
+        self.driver.hand_over(&names).await;
+        Ok(names)
+    }
+
+    /// Answers those who wait for hand-overs that are over.
+    fn answer_failovers(&mut self) {
+        let under_way = |name: &String| self.driver.handover(name) == Handover::UnderWay;
+        let over = self
+            .failovers
+            .extract_if(.., |(names, _)| !names.iter().any(under_way));
+        for (names, answer) in over {
+            let moved = names.into_iter().map(|instance| {
+                let (moved, to) = match self.driver.handover(&instance) {
+                    Handover::Done(to) => (true, to),
+                    Handover::NoPeer | Handover::UnderWay => (false, None),
+                };
+                Moved {
+                    instance,
+                    moved,
+                    to,
+                }
+            });
+            let _ = answer.send(Response::Failover(moved.collect()).into());
+        }
+    }
+
+    async fn answer(&mut self, (request, answer): Call) {
         let response = match request {
             Request::Status => match status::collect(self) {
                 Ok(status) => Response::Status(Box::new(status)),
@@ -493,6 +580,10 @@ impl Agent {
                 let dataplane = self.driver.host().dataplane_mut();
                 return self.followers.ask(&wanted, answer, dataplane);
             }
+            Request::Failover(names) => match self.fail_over(names).await {
+                Ok(names) => return self.failovers.push((names, answer)),
+                Err(why) => Response::Error(why),
+            },
             Request::Leave => {
                 // A successor has programs of its own to follow by.
                 if let Some(dataplane) = self.driver.host().dataplane_mut() {
@@ -511,35 +602,45 @@ struct Signals {
     terminate: SignalStream,
     interrupt: SignalStream,
     hangup: SignalStream,
+    user: [SignalStream; 2],
 }
 
 /// What a signal asks for.
 enum Told {
     Stop(&'static str),
     Reload,
+    /// KEEPALIVED: writes its data, or statistics, to /tmp.
+    Data(&'static str),
 }
 
 impl Signals {
     fn listen() -> Result<Self> {
-        // Whoever starts the agent may have them blocked, and children inherit that.
-        let mine: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]
-            .into_iter()
-            .collect();
-        mine.thread_unblock().context("cannot unblock signals")?;
         let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
+        let signals = Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: listen(SignalKind::hangup())?,
-        })
+            user: [
+                listen(SignalKind::user_defined1())?,
+                listen(SignalKind::user_defined2())?,
+            ],
+        };
+        // Whoever starts the agent may have them blocked, as the supervisor has; and only now is
+        // somebody there to take what waits.
+        let mine = supervisor::blocked_signals();
+        mine.thread_unblock().context("cannot unblock signals")?;
+        Ok(signals)
     }
 
     /// The next signal. Cancel-safe.
     async fn next(&mut self) -> Told {
+        let [first, second] = &mut self.user;
         tokio::select! {
             _ = self.terminate.recv() => Told::Stop("SIGTERM"),
             _ = self.interrupt.recv() => Told::Stop("SIGINT"),
             _ = self.hangup.recv() => Told::Reload,
+            _ = first.recv() => Told::Data("SIGUSR1"),
+            _ = second.recv() => Told::Data("SIGUSR2"),
         }
     }
 }

@@ -29,7 +29,9 @@ use crate::netlink::nexthop::NextHopState;
 use crate::netlink::tables::{self, TableError};
 use crate::netlink::vmac::{self, VmacError};
 use crate::notify::Notifier;
-use crate::vrrp::driver::Host;
+use crate::supervisor::link::Inheritance;
+use crate::vrrp::driver::{Host, now};
+use crate::vrrp::election;
 use crate::vrrp::event::{Notice, Reason, State};
 use crate::vrrp::status::InstanceStatus;
 
@@ -84,6 +86,8 @@ pub struct Director {
     pins: Option<Pins>,
     /// Instances that were MASTER in an earlier process, and when that ended.
     resumed: (BTreeSet<String>, Option<Instant>),
+    /// What an agent that crashed a moment ago held, while nothing is decided about it.
+    left: Inheritance,
     /// No VRRP: attached for good.
     always: bool,
     started: Instant,
@@ -106,11 +110,17 @@ impl Director {
             inherited: BTreeSet::new(),
             spared: BTreeMap::new(),
             resumed: (names.into_iter().collect(), Instant::now().checked_sub(age)),
+            left: Inheritance::default(),
             pins,
             always: false,
             started: Instant::now(),
             notifier: Notifier::default(),
         }
+    }
+
+    /// Takes over from an agent that crashed a moment ago; call it before anything starts.
+    pub fn inherit(&mut self, left: Inheritance) {
+        self.left = left;
     }
 
     /// Gives the data plane, or takes it away for good: then nothing of it is left.
@@ -150,7 +160,7 @@ impl Director {
 
     /// True while something that an earlier agent left may have to be given up.
     pub fn is_unsettled(&self) -> bool {
-        !self.inherited.is_empty() || !self.spared.is_empty()
+        !(self.inherited.is_empty() && self.spared.is_empty() && self.left.masters.is_empty())
     }
 
     /// Gives up what an earlier agent left, once it is known that it is not needed: an instance
@@ -164,6 +174,7 @@ impl Director {
                 State::Master | State::Fault => true,
             })
         };
+        self.forget_left(config, decided);
         let names: Vec<_> = self
             .spared
             .keys()
@@ -190,6 +201,22 @@ impl Director {
                     && !wanted.contains(&ifindex)
                 {
                     dataplane.detach(ifindex);
+                }
+            }
+        }
+    }
+
+    /// What is decided of what a crashed agent held. Instances that the configuration does not have
+    /// any more give their addresses up here: nobody else knows them.
+    fn forget_left(&mut self, config: &[VrrpInstance], decided: impl Fn(&str) -> bool) {
+        let settled = self.left.masters.extract_if(.., |name, _| decided(name));
+        for (name, held) in settled {
+            if config.iter().any(|instance| instance.name == name) {
+                continue;
+            }
+            for address in held.addresses {
+                if let Err(err) = addrs::remove_now(&address) {
+                    error!("{name}: cannot remove what an earlier run left: {err}");
                 }
             }
         }
@@ -385,6 +412,7 @@ impl Director {
     /// Attaches to every interface that the instance's traffic comes in by.
     pub async fn attach(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
         let Some(dataplane) = &mut self.dataplane else {
+            self.claims.insert(instance.name.clone(), BTreeSet::new());
             return Ok(());
         };
         let mut claim = BTreeSet::new();
@@ -432,6 +460,7 @@ impl Host for Director {
     /// Maps are ready since start; so: attach, then take the addresses. The driver announces them.
     async fn claim(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
         self.attach(instance).await?;
+        self.spared.remove(&instance.name);
         if instance.promote_secondaries {
             for device in devices(instance) {
                 vmac::promote_secondaries(device)?;
@@ -458,7 +487,8 @@ impl Host for Director {
     /// What an earlier agent left under a program that still forwards stays until the election has
     /// decided.
     async fn release(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
-        if !self.inherited.is_empty() && !self.claims.contains_key(&instance.name) {
+        let left = !self.inherited.is_empty() || self.left.masters.contains_key(&instance.name);
+        if left && !self.claims.contains_key(&instance.name) {
             self.spared.insert(instance.name.clone(), instance.clone());
             return Ok(());
         }
@@ -495,11 +525,17 @@ impl Host for Director {
 
     /// Peers count from the last advert, which was sent up to an interval before the process ended,
     /// and wait for three intervals and their skew; this instance waits for its own skew.
+    ///
+    /// A supervisor sends its adverts for as long as it holds its place.
     fn resumes(&self, instance: &VrrpInstance) -> bool {
+        let (interval, priority) = (instance.advert_interval, instance.priority);
+        let skew = election::skew(instance.version, priority, interval);
+        if self.left.masters.contains_key(&instance.name) && now() + skew < self.left.until {
+            return true;
+        }
         let (names, Some(ended)) = &self.resumed else {
             return false;
         };
-        let skew = instance.advert_interval * (256 - u32::from(instance.priority)) / 256;
         !self.inherited.is_empty()
             && names.contains(&instance.name)
             && ended.elapsed() + skew < 2 * instance.advert_interval

@@ -4,8 +4,8 @@
 //! Rooms: [`config`] (text to meaning), [`vrrp`] (who is MASTER), [`health`] (which real servers
 //! are fit), [`track`] (scripts that count for the election), [`notify`] (who is told of changes),
 //! [`netlink`] (the kernel's links, addresses, routes, neighbours), [`dataplane`] (the packet
-//! program and its maps), [`control`] (the socket of `xlvs status`), [`cli`]. `follow` is who follows live
-//! packets. [`app`] wires them.
+//! program and its maps), [`control`] (the socket of `xlvs status`), [`supervisor`] (the agent's
+//! parent), [`cli`]. `follow` is who follows live packets. [`app`] wires them.
 
 pub mod app;
 pub mod bfd;
@@ -19,6 +19,7 @@ pub mod health;
 pub mod netlink;
 pub mod notify;
 mod status;
+pub mod supervisor;
 mod systemd;
 pub mod track;
 pub mod vrrp;

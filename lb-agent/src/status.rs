@@ -16,6 +16,7 @@ use crate::control::status as wire;
 use crate::dataplane::rates::Estimator;
 use crate::dataplane::{Dataplane, ServerTraffic, Stats};
 use crate::health::{Quorums, ServerHealth, ServerKey, Snapshot};
+use crate::supervisor::link::Link;
 use crate::vrrp::counters::Counter;
 use crate::vrrp::priority::Condition;
 use crate::vrrp::status::{InstanceStatus, TrackStatus, unix_ms};
@@ -47,6 +48,8 @@ pub(crate) fn collect(agent: &mut Agent) -> Result<wire::Status> {
     Ok(wire::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: process::id(),
+        supervisor: agent.link.as_ref().map(Link::supervisor),
+        crashes: agent.link.as_ref().map_or(0, Link::crashes),
         config: agent.config_path.display().to_string(),
         router_id: agent
             .config

@@ -68,6 +68,85 @@ fn depart_with(
     Ok(())
 }
 
+/// Both directors MASTER or BACKUP with all servers known, and requests every few milliseconds.
+fn serving(name: &str, speed: Speed) -> anyhow::Result<(Site, Requester)> {
+    let mut site = Site::raise(name, [Software::Xlvs; 2])?;
+    experiment::elect(&mut site, &site::configs(speed))?;
+    for director in &mut site.directors {
+        director.await_status("all servers UP", ELECTION, |status| {
+            let mut servers = status
+                .services
+                .iter()
+                .flat_map(|service| &service.real_servers);
+            servers.all(|server| server.state == "UP" && server.mac.is_some())
+        })?;
+    }
+    let requester = Requester::start(&site.client, VIP, PACE / 2)?;
+    await_answers(&requester)?;
+    Ok((site, requester))
+}
+
+fn await_answers(requester: &Requester) -> anyhow::Result<()> {
+    let so_far = requester.answered();
+    wait::until_true(ELECTION, "requests to be answered", || {
+        requester.answered() >= so_far + 100
+    })
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn a_role_that_is_handed_over_and_back_costs_no_request() -> Outcome {
+    let (mut site, requester) = serving("failover-handed", Speed::V3Tenth)?;
+    let [first, second] = &mut site.directors;
+    assert_eq!(first.fail_over()?, Some(0));
+    second.await_address(VIP, ELECTION)?;
+    assert!(!first.host().has_address(VIP));
+    assert_eq!(xdp::attachment(first.host())?, None);
+    wait::holds(Duration::from_secs(1), "d1 does not take it back", || {
+        second.host().has_address(VIP) && !first.host().has_address(VIP)
+    })?;
+    await_answers(&requester)?;
+    assert_eq!(second.fail_over()?, Some(0));
+    first.await_address(VIP, ELECTION)?;
+    assert_eq!(second.fail_over()?, Some(1), "it is BACKUP");
+    await_answers(&requester)?;
+    let report = requester.finish()?;
+    eprintln!("{report:?}");
+    assert_eq!(report.lost, 0);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn a_graceful_stop_costs_no_request() -> Outcome {
+    let (mut site, requester) = serving("failover-stop", Speed::V3Second)?;
+    let [first, second] = &mut site.directors;
+    let (_, status) = first.sigterm()?;
+    assert_eq!(status.code(), Some(0));
+    second.await_address(VIP, ELECTION)?;
+    assert!(!first.host().has_address(VIP));
+    assert_eq!(xdp::attachment(first.host())?, None);
+    await_answers(&requester)?;
+    let report = requester.finish()?;
+    eprintln!("{report:?}");
+    assert_eq!(report.lost, 0);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn without_a_peer_the_role_stays_where_it_is() -> Outcome {
+    let mut site = Site::raise_directors("failover-alone", [Software::Xlvs; 2])?;
+    let [config, _] = site::configs(Speed::V3Tenth).map(|config| config.with_real_servers(&[]));
+    let [first, _] = &mut site.directors;
+    first.start(&config.text())?;
+    first.await_address(VIP, ELECTION)?;
+    assert_eq!(first.fail_over()?, Some(3));
+    assert!(first.host().has_address(VIP));
+    assert!(first.log().contains("no peer took over: MASTER as before"));
+    Ok(())
+}
+
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
 fn a_killed_v2_master_is_replaced_within_three_intervals_and_skew() -> Outcome {

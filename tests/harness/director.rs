@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::Serialize;
 
 use crate::lab::{self, Host};
@@ -142,6 +143,18 @@ impl Director {
         Ok(moment)
     }
 
+    /// Kills the agent alone, not its supervisor; returns the moment.
+    pub fn crash_agent(&mut self) -> Result<Moment> {
+        let agent = Pid::from_raw(self.status()?.pid.cast_signed());
+        anyhow::ensure!(
+            Some(agent.as_raw().cast_unsigned()) != self.pid(),
+            "the agent has no supervisor"
+        );
+        let moment = Moment::now();
+        kill(agent, Signal::SIGKILL).context("cannot kill the agent")?;
+        Ok(moment)
+    }
+
     /// Asks the daemon to stop and waits for its end; returns the moment of asking and the status.
     pub fn sigterm(&mut self) -> Result<(Moment, ExitStatus)> {
         let mut process = self.process.take().context("the director does not run")?;
@@ -159,6 +172,13 @@ impl Director {
         let status = command.args(["leave", "--control"]).arg(control).status()?;
         anyhow::ensure!(status.success(), "xlvs leave failed");
         process.await_end(Duration::from_secs(10)).map(drop)
+    }
+
+    /// Hands every role over that this director has; the exit status of `xlvs failover`.
+    pub fn fail_over(&self) -> Result<Option<i32>> {
+        let mut command = self.host.command(binary()?)?;
+        command.args(["failover", "--all", "--control"]);
+        Ok(command.arg(self.control_path()).status()?.code())
     }
 
     /// Asks the daemon to read its file again.

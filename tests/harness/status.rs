@@ -10,6 +10,8 @@ use serde::Deserialize;
 /// The whole answer.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Status {
+    /// The agent's process id.
+    pub pid: u32,
     /// VRRP instances in the order of the file.
     #[serde(default)]
     pub instances: Vec<Instance>,

@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use xlvs_tests::config::Speed;
 use xlvs_tests::director::{self, Director, Software};
 use xlvs_tests::experiment::{self, Departure, ELECTION};
 use xlvs_tests::lab::INTERFACE;
+use xlvs_tests::observer::{Event, Moment, Said};
 use xlvs_tests::outcome::Outcome;
 use xlvs_tests::site::{self, Site, VIP};
 use xlvs_tests::{client, pass, wait, xdp};
@@ -85,6 +87,90 @@ fn kill_restart_and_upgrade_under_load_lose_no_request() -> Outcome {
             .log()
             .contains("going on with the services and connections")
     );
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn an_agent_that_crashes_under_its_supervisor_loses_no_request_and_stays_master() -> Outcome {
+    let requests = std::env::var("XLVS_AB_REQUESTS").map_or(Ok(100_000), |text| text.parse())?;
+    let mut site = Site::raise("recovery-crash", PAIR)?;
+    experiment::elect(&mut site, &site::configs(Speed::V3Tenth))?;
+    await_serving(&mut site.directors[0])?;
+    let steady = Moment::now();
+    let client = site.client.clone();
+    let load = std::thread::spawn(move || client::ab_keep_alive(&client, VIP, 200, requests));
+    let mut crashes = 0;
+    while !load.is_finished() && crashes < 4 {
+        let answered = site.answered()?;
+        let [first, _] = &mut site.directors;
+        let before = first.status()?.pid;
+        first.crash_agent()?;
+        crashes += 1;
+        first.await_status("be MASTER again", ELECTION, |status| {
+            status.pid != before && status.state() == "MASTER"
+        })?;
+        wait::until_true(ELECTION, "requests after a crash", || {
+            load.is_finished() || site.answered().is_ok_and(|now| now != answered)
+        })?;
+    }
+    let report = load
+        .join()
+        .unwrap_or_else(|_| anyhow::bail!("a thread panicked"))?;
+    eprintln!("{crashes} crashes: {report:?}");
+    assert_eq!((report.complete, report.failed), (requests.into(), 0));
+    assert!(site.observer.takeover(steady, "d1").is_none());
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn an_address_without_services_stays_when_the_agent_crashes() -> Outcome {
+    let mut site = Site::raise_directors("recovery-crash-vip", PAIR)?;
+    let configs = site::configs(Speed::V3Tenth).map(|config| config.with_real_servers(&[]));
+    experiment::elect(&mut site, &configs)?;
+    let steady = Moment::now();
+    let [first, _] = &mut site.directors;
+    let before = first.status()?.pid;
+    first.crash_agent()?;
+    let mut always = true;
+    wait::until_true(ELECTION, "d1 to be MASTER again", || {
+        always &= first.host().has_address(VIP);
+        first
+            .status()
+            .is_ok_and(|status| status.pid != before && status.state() == "MASTER")
+    })?;
+    assert!(always && first.host().has_address(VIP));
+    assert!(site.observer.takeover(steady, "d1").is_none());
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn the_supervisor_hands_over_for_an_agent_that_cannot_be_started_again() -> Outcome {
+    let mut site = Site::raise("recovery-dead", PAIR)?;
+    let configs = site::configs(Speed::V3Second);
+    experiment::elect(&mut site, &configs)?;
+    let [first, second] = &mut site.directors;
+    first.write_config("vrrp_instance {")?;
+    let moment = first.crash_agent()?;
+    let event = wait::until(ELECTION, "d2 to take over", || {
+        site.observer.takeover(moment, "d1")
+    })?;
+    let released = |event: &Event| matches!(event.said, Said::Advert { priority: 0, .. });
+    let adverts = site.observer.adverts(moment, "d1");
+    let release = adverts.into_iter().find(released);
+    let release = release.context("nobody sent priority 0 for the agent")?;
+    let skew = event.at.ms_since(release.at);
+    assert!(skew <= Departure::Stop.bound_ms(Speed::V3Second, configs[1].priority));
+    second.await_address(VIP, ELECTION)?;
+    assert!(!first.host().has_address(VIP));
+    assert_eq!(xdp::attachment(first.host())?, None);
+    // It goes on trying.
+    first.write_config(&configs[0].text())?;
+    first.await_status("be MASTER again", ELECTION * 2, |status| {
+        status.state() == "MASTER"
+    })?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! The command line: one file a command.
 
 pub mod check;
+mod failover;
 mod follow;
 mod leave;
 mod log;
@@ -26,7 +27,8 @@ struct Cli {
 enum Command {
     /// Run the agent in the foreground, logging on standard error
     ///
-    /// SIGTERM releases gracefully and exits 0; SIGHUP reads the configuration again.
+    /// SIGTERM releases gracefully and exits 0; SIGHUP reads the configuration again. A small
+    /// supervisor process stands by the agent and starts it again when it crashes.
     Run(run::RunArgs),
     /// Read a configuration file and say what is wrong with it
     Check(check::CheckArgs),
@@ -42,6 +44,12 @@ enum Command {
     /// End a running agent and leave everything as it is: packets are forwarded until a successor
     /// is there, or the watchdog's time has passed
     Leave(leave::LeaveArgs),
+    /// Hand the MASTER role over to a peer, without a moment in which nobody serves
+    ///
+    /// This router goes on until its successor is heard, and does not take the role back by itself:
+    /// hand it back on the other one. Exit status 3 if no peer took over; then it is MASTER as
+    /// before.
+    Failover(failover::FailoverArgs),
     /// Detach what a killed agent left, and forget its connections
     Detach(leave::DetachArgs),
 }
@@ -49,12 +57,19 @@ enum Command {
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => match run::run(args) {
+            Ok(code) => return code,
+            Err(err) => Err(err),
+        },
         Command::Check(args) => return check::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Status(args) => show::run(&args),
         Command::Trace(args) => trace::run(args),
         Command::Leave(args) => leave::leave(&args),
+        Command::Failover(args) => match failover::run(args) {
+            Ok(code) => return code,
+            Err(err) => Err(err),
+        },
         Command::Detach(args) => leave::detach(args),
     };
     match result {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `xlvs run`: the agent in the foreground.
+//! `xlvs run`: the agent in the foreground, and the supervisor that stands by it.
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -10,6 +11,8 @@ use clap::Args;
 use super::log;
 use crate::app;
 use crate::control::ControlArgs;
+use crate::dataplane::Pins;
+use crate::supervisor::{self, link::Link};
 
 /// Where keepalived looks for its configuration.
 const DEFAULT_CONFIG: &str = "/etc/keepalived/keepalived.conf";
@@ -26,18 +29,27 @@ pub(super) struct RunArgs {
     /// Write all inputs and outputs of the VRRP state machines to FILE, for `xlvs replay`
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Run the agent alone: nobody starts it again when it crashes, or gives its addresses up
+    #[arg(long, alias = "dont-respawn")]
+    no_supervisor: bool,
     #[command(flatten)]
     control: ControlArgs,
 }
 
-pub(super) fn run(args: RunArgs) -> Result<()> {
+pub(super) fn run(args: RunArgs) -> Result<ExitCode> {
     log::init()?;
     let missing =
         missing_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default());
     if !missing.is_empty() {
         bail!("cannot run without {}: run as root", missing.join(", "));
     }
+    let link = Link::find();
+    if link.is_none() && !args.no_supervisor {
+        let pins = Pins::of(&args.control.control, args.pins);
+        return supervisor::run(&args.control.control, pins);
+    }
     let options = app::Options {
+        link,
         config: args.config,
         control: args.control.control,
         pins: args.pins,
@@ -47,7 +59,8 @@ pub(super) fn run(args: RunArgs) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(app::run(options))
+        .block_on(app::run(options))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What the agent cannot do without: load programs, change addresses and routes, send adverts.

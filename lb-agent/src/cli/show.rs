@@ -44,6 +44,9 @@ fn render(status: &Status) -> String {
         "xlvs {} on {}, pid {}, {}\n",
         status.version, status.router_id, status.pid, status.config
     );
+    if status.crashes > 0 {
+        let _ = writeln!(out, "started again after a crash: {} times", status.crashes);
+    }
     let program = &status.program;
     let attached: Vec<String> = program
         .attached

@@ -19,7 +19,12 @@ const LOADING: Duration = Duration::from_secs(180);
 
 /// Sends one request and waits for its answer.
 pub fn ask(path: &Path, request: &Request) -> Result<Response> {
-    let mut answers = BufReader::new(send(path, request)?);
+    ask_within(path, request, TIMEOUT)
+}
+
+/// The same for a request that may take longer.
+pub fn ask_within(path: &Path, request: &Request, patience: Duration) -> Result<Response> {
+    let mut answers = BufReader::new(send(path, request, patience)?);
     answer(&mut answers)?.context("the agent does not answer")
 }
 
@@ -31,8 +36,7 @@ pub fn follow(
     begun: impl FnOnce(),
     mut take: impl FnMut(Response) -> Result<bool>,
 ) -> Result<bool> {
-    let socket = send(path, request)?;
-    socket.set_read_timeout(Some(LOADING))?;
+    let socket = send(path, request, LOADING)?;
     let mut answers = BufReader::new(socket);
     match answer(&mut answers)?.context("the agent does not answer")? {
         Response::Following => {}
@@ -48,14 +52,14 @@ pub fn follow(
     Ok(false)
 }
 
-fn send(path: &Path, request: &Request) -> Result<UnixStream> {
+fn send(path: &Path, request: &Request, patience: Duration) -> Result<UnixStream> {
     let mut socket = UnixStream::connect(path).with_context(|| {
         format!(
             "cannot reach the agent at {} (is `xlvs run` running here?)",
             path.display()
         )
     })?;
-    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.set_read_timeout(Some(patience))?;
     socket.set_write_timeout(Some(TIMEOUT))?;
     let mut line = serde_json::to_string(request)?;
     line.push('\n');

@@ -8,6 +8,7 @@ pub mod client;
 pub mod server;
 pub mod status;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ pub enum Request {
     Status,
     /// To end, and to leave program, connections and addresses as they are for a successor.
     Leave,
+    /// To hand these instances over; all MASTERs if none is named.
+    Failover(Vec<String>),
     /// Where a packet would go, and why.
     Trace(Question),
     /// To tell of live packets, until the asker closes the connection.
@@ -39,6 +42,8 @@ pub enum Response {
     Status(Box<status::Status>),
     /// To [`Request::Leave`].
     Leaving,
+    /// To [`Request::Failover`], when it is over.
+    Failover(Vec<Moved>),
     /// To [`Request::Trace`].
     Trace(Box<Answer>),
     /// To [`Request::Follow`]: any number of the two below come after it.
@@ -49,6 +54,17 @@ pub enum Response {
     Lost(u64),
     /// The request was not understood or could not be served.
     Error(String),
+}
+
+/// Where a role went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// Instance.
+    pub instance: String,
+    /// Whether another router took over; else this one is MASTER as before.
+    pub moved: bool,
+    /// The new MASTER, if it is known.
+    pub to: Option<IpAddr>,
 }
 
 /// `--control PATH`, shared by the commands.

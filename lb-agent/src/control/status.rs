@@ -15,6 +15,12 @@ pub struct Status {
     pub version: String,
     /// Its process id.
     pub pid: u32,
+    /// Its supervisor's process id; absent without one.
+    #[serde(default)]
+    pub supervisor: Option<u32>,
+    /// How often an agent crashed under this supervisor.
+    #[serde(default)]
+    pub crashes: u64,
     /// Configuration file.
     pub config: String,
     /// `router_id`, or the host name.

@@ -282,6 +282,15 @@ impl Pins {
         self.directory.join(format!("link-{ifindex}"))
     }
 
+    /// Takes the attachments away. Where no process has one open, it ends.
+    pub fn detach(&self) {
+        for ifindex in self.links() {
+            if let Err(cause) = fs::remove_file(self.link(ifindex)) {
+                warn!("cannot detach from interface {ifindex}: {cause}");
+            }
+        }
+    }
+
     /// Interfaces with a pinned link.
     pub(super) fn links(&self) -> Vec<u32> {
         let names = fs::read_dir(&self.directory)

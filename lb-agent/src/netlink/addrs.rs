@@ -5,16 +5,20 @@
 //! Called by the VRRP host. Invariant: what is added carries keepalived's protocol number, so
 //! that any later run (ours or keepalived's) can tell a virtual address from one of the host's.
 
+use std::io;
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use rtnetlink::Handle;
-use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_core::{NLM_F_ACK, NetlinkPayload};
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::ask::ask;
 use crate::config::model::VirtualAddress;
+use crate::supervisor::page::Address;
 
 /// KEEPALIVED: `RTPROT_KEEPALIVED`, which `ip address` shows as `proto keepalived`.
 ///
@@ -89,13 +93,7 @@ pub async fn remove(
     ifindex: u32,
     vip: &VirtualAddress,
 ) -> Result<(), AddressError> {
-    // The kernel matches a label too when one is given; an address left by an older configuration
-    // may have another, so only address and prefix are named.
-    let mut message = AddressMessage::default();
-    message.header.family = family(vip.addr);
-    message.header.index = ifindex;
-    message.header.prefix_len = vip.prefix_len;
-    message.attributes = ends(vip);
+    let message = named(ifindex, vip.addr, vip.prefix_len, vip.peer);
     match handle.address().del(message).execute().await {
         Err(cause) if !is(&cause, nix::Error::EADDRNOTAVAIL) && !is(&cause, nix::Error::ENODEV) => {
             Err(AddressError::Remove {
@@ -106,6 +104,35 @@ pub async fn remove(
         }
         _ => Ok(()),
     }
+}
+
+/// The same without a runtime, for an address of which no more is known.
+pub fn remove_now(address: &Address) -> io::Result<()> {
+    let Address {
+        ifindex,
+        addr,
+        prefix_len,
+        peer,
+    } = *address;
+    let message = named(ifindex, addr, prefix_len, Some(peer));
+    match ask(RouteNetlinkMessage::DelAddress(message), NLM_F_ACK)? {
+        NetlinkPayload::Error(error) => match -error.raw_code() {
+            0 | libc::EADDRNOTAVAIL | libc::ENODEV => Ok(()),
+            _ => Err(error.to_io()),
+        },
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// The kernel matches a label too when one is given; an address left by an older configuration may
+/// have another, so only address and prefix are named.
+fn named(ifindex: u32, addr: IpAddr, prefix_len: u8, peer: Option<IpAddr>) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = family(addr);
+    message.header.index = ifindex;
+    message.header.prefix_len = prefix_len;
+    message.attributes = ends(addr, peer);
+    message
 }
 
 /// The addresses of the interface, in the kernel's order.
@@ -129,12 +156,8 @@ pub async fn list(handle: &Handle, ifindex: u32) -> Result<Vec<HeldAddress>, Add
 }
 
 fn message(ifindex: u32, vip: &VirtualAddress) -> AddressMessage {
-    let mut message = AddressMessage::default();
-    message.header.family = family(vip.addr);
-    message.header.index = ifindex;
-    message.header.prefix_len = vip.prefix_len;
+    let mut message = named(ifindex, vip.addr, vip.prefix_len, vip.peer);
     message.header.scope = AddressScope::from(vip.scope);
-    message.attributes = ends(vip);
     let protocol = AddressProtocol::Other(ADDRESS_PROTOCOL);
     message
         .attributes
@@ -166,10 +189,10 @@ fn family(addr: IpAddr) -> AddressFamily {
 }
 
 /// IFA_LOCAL is the interface's own end; IFA_ADDRESS is the peer's on a point-to-point link.
-fn ends(vip: &VirtualAddress) -> Vec<AddressAttribute> {
-    let other = vip.peer.unwrap_or(vip.addr);
+fn ends(addr: IpAddr, peer: Option<IpAddr>) -> Vec<AddressAttribute> {
+    let other = peer.unwrap_or(addr);
     vec![
-        AddressAttribute::Local(vip.addr),
+        AddressAttribute::Local(addr),
         AddressAttribute::Address(other),
     ]
 }
@@ -280,6 +303,17 @@ mod tests {
             assert_eq!(held, [expected]);
             for _ in 0..2 {
                 remove(&handle, 1, &vip()).await.unwrap();
+            }
+            assert_eq!(list(&handle, 1).await.unwrap(), []);
+            add(&handle, 1, &vip()).await.unwrap();
+            for _ in 0..2 {
+                let named = Address {
+                    ifindex: 1,
+                    addr: vip().addr,
+                    prefix_len: vip().prefix_len,
+                    peer: vip().addr,
+                };
+                remove_now(&named).unwrap();
             }
             assert_eq!(list(&handle, 1).await.unwrap(), []);
             remove(&handle, 999, &vip()).await.unwrap();

@@ -6,6 +6,7 @@
 //! director and the agent's loop.
 
 pub mod addrs;
+mod ask;
 pub mod links;
 pub mod neigh;
 pub mod nexthop;

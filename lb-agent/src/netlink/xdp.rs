@@ -1,23 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which XDP program an interface has, whoever attached it.
 //!
-//! In: an interface index. Out: the kernel's word at that moment. The question is asked on a socket
-//! of its own and answered at once, so the caller need not be asynchronous.
+//! In: an interface index. Out: the kernel's word at that moment.
 
 use std::io;
-use std::os::fd::AsRawFd;
 
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
-};
-use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
     InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
 };
 
-/// Room for the description of one interface.
-const ANSWER_MAX: usize = 64 * 1024;
+use super::ask::ask;
 
 /// What an interface is, as far as attaching a program is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,27 +30,7 @@ pub struct XdpLink {
 pub fn link(ifindex: u32) -> io::Result<XdpLink> {
     let mut message = LinkMessage::default();
     message.header.index = ifindex;
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST;
-    let payload = NetlinkPayload::from(RouteNetlinkMessage::GetLink(message));
-    let mut request = NetlinkMessage::new(header, payload);
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-    // Without an address a message goes to the kernel.
-    let socket = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
-    )?;
-    send(socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
-    let mut answer = vec![0; ANSWER_MAX];
-    let len = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-    answer.truncate(len);
-    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
-        .map_err(|err| io::Error::other(err.to_string()))?;
-    match message.payload {
+    match ask(RouteNetlinkMessage::GetLink(message), 0)? {
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Ok(describe(&link)),
         NetlinkPayload::Error(error) => Err(error.to_io()),
         _ => Err(io::ErrorKind::InvalidData.into()),

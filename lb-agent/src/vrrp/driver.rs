@@ -15,6 +15,7 @@
 //!
 //! Timers are tokio's: up to 1 ms late, never early.
 
+mod handover;
 mod tracking;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +44,8 @@ use super::time::Nanos;
 use crate::config::model::{Family, Global, Tracked, UnicastPeer, Vmac, VrrpInstance};
 use crate::netlink::links::{self, Link, LinkError};
 use crate::netlink::vmac::Vmacs;
+use crate::supervisor::page::Held;
+pub use handover::Handover;
 use tracking::{GroupSlot, group_notice};
 
 /// Datagrams read from one interface before timers get their turn.
@@ -114,6 +117,8 @@ pub struct Driver<H: Host> {
     begin_at: Nanos,
     vmacs: Vmacs,
     recorder: Option<Recorder>,
+    /// Changes with what the masters hold.
+    revision: u64,
 }
 
 impl<H: Host> Driver<H> {
@@ -133,6 +138,7 @@ impl<H: Host> Driver<H> {
             begin_at: Nanos::default(),
             vmacs: Vmacs::default(),
             recorder: None,
+            revision: 0,
         }
     }
 
@@ -261,8 +267,10 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Stops all instances: each MASTER removes its addresses, detaches, and then tells its peers.
+    /// Stops all instances: each MASTER tells its peers, goes on until one of them is MASTER or the
+    /// longest skew has passed, then removes its addresses and detaches.
     pub async fn shutdown(&mut self) {
+        self.leave_all().await;
         self.replace(Vec::new(), Told::Stop).await;
     }
 
@@ -270,6 +278,20 @@ impl<H: Host> Driver<H> {
     pub fn snapshot(&self) -> Vec<InstanceStatus> {
         let now = now();
         self.slots.iter().map(|slot| slot.status(now)).collect()
+    }
+
+    /// Changes whenever [`Driver::held`] may.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What each MASTER holds, with the adverts that would speak for it.
+    pub fn held(&self) -> Vec<Held> {
+        let masters = self
+            .slots
+            .iter()
+            .filter(|slot| slot.fsm.state() == State::Master);
+        masters.map(Slot::held).collect()
     }
 
     async fn start(&mut self, config: VrrpInstance) {
@@ -372,7 +394,17 @@ impl<H: Host> Driver<H> {
             let mut actions = Vec::new();
             if let Some(slot) = self.slots.get_mut(at) {
                 let now = now();
+                let leaving = slot.fsm.is_leaving();
                 slot.fsm.handle(now, input, &mut actions);
+                if leaving && !slot.fsm.is_leaving() && slot.fsm.state() == State::Master {
+                    warn!("{}: no peer took over: MASTER as before", slot.config.name);
+                }
+                let moves = |action: &Action| {
+                    !matches!(action, Action::SendAdvert { .. } | Action::Announce { .. })
+                };
+                if actions.iter().any(moves) || matches!(input, Input::InterfaceUp { .. }) {
+                    self.revision += 1;
+                }
                 if let Some(recorder) = &mut self.recorder {
                     recorder.add(Line::Step {
                         at: now,
@@ -733,7 +765,7 @@ async fn readable(ports: &[VrrpSocket]) {
 
 /// CLOCK_BOOTTIME: it also counts while the host is suspended, so a director that wakes up knows
 /// that it was away.
-fn now() -> Nanos {
+pub(crate) fn now() -> Nanos {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Nanos::default(), |time| {
         Nanos::default() + Duration::from(time)
     })

@@ -61,6 +61,11 @@ pub enum Input {
     Group(Order),
     /// A `Claim` could not be performed.
     ClaimFailed,
+    /// Hand over to a successor: tell the peers, and hold on until one of them is MASTER.
+    HandOver {
+        /// Stay MASTER if none of them is; else stop then.
+        stays: bool,
+    },
     /// Stop for good.
     Shutdown,
 }
@@ -130,6 +135,11 @@ pub enum Reason {
         /// Who.
         src: IpAddr,
     },
+    /// It handed over, and its successor was heard.
+    HandedOver {
+        /// Who.
+        src: IpAddr,
+    },
     /// This process did not run for so long that the peers must have elected another MASTER.
     Overslept,
     /// The interface cannot be used.
@@ -184,6 +194,7 @@ impl fmt::Display for Reason {
                     "{src} is MASTER with the same priority and the higher address"
                 )
             }
+            Self::HandedOver { src } => write!(f, "it handed over to {src}"),
             Self::Overslept => f.write_str(
                 "this process did not run for longer than the peers wait, so one of them took over",
             ),

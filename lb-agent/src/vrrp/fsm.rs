@@ -17,6 +17,7 @@
 //!    └── from any state by Shutdown
 //! ```
 
+mod handover;
 mod master;
 mod rounds;
 
@@ -31,9 +32,11 @@ use super::priority::{Standing, Verdict};
 use super::sync_group::{Member, Order};
 use super::time::Nanos;
 use crate::config::model::{Announcing, Exchange, VrrpVersion};
+use handover::Leaving;
 use master::resign;
 use rounds::Rounds;
 
+pub use handover::{DETACH_LATEST, HANDOVER_MARGIN};
 pub use master::{ANSWER_SPACING, CLAIM_RETRY_AFTER, CLAIM_RETRY_DOUBLINGS};
 
 /// What an instance has to know of its configuration.
@@ -70,6 +73,10 @@ pub struct Instance {
     wants: bool,
     /// Until then a MASTER of lower priority is borne with.
     preempt_at: Option<Nanos>,
+    /// It handed over, and preempts nobody until it has been MASTER again.
+    yielded: bool,
+    /// It handed over and released; its program stays until then.
+    detach_at: Option<Nanos>,
     /// Between `Start` and `Shutdown`.
     running: bool,
     source: Option<IpAddr>,
@@ -92,6 +99,7 @@ enum Phase {
         sent_at: Nanos,
         advert_at: Nanos,
         rounds: Rounds,
+        leaving: Option<Leaving>,
     },
     Fault {
         /// None: until the interface is back.
@@ -117,6 +125,8 @@ impl Instance {
             held: Standing::Ready,
             wants: false,
             preempt_at: None,
+            yielded: false,
+            detach_at: None,
             running: false,
             source: None,
             master_interval: settings.interval,
@@ -170,18 +180,23 @@ impl Instance {
 
     /// When `handle(Timer)` is due; call after each `handle`.
     pub fn poll_timeout(&self) -> Option<Nanos> {
-        match self.phase {
+        let of_phase = match self.phase {
             Phase::Init => None,
             Phase::Backup { down_at, .. } => Some(down_at),
+            Phase::Master {
+                leaving: Some(_), ..
+            } => self.leaving_until(),
             Phase::Master {
                 advert_at, rounds, ..
             } => Some(rounds.due().map_or(advert_at, |at| at.min(advert_at))),
             Phase::Fault { retry_at } => retry_at,
-        }
+        };
+        of_phase.into_iter().chain(self.detach_at).min()
     }
 
     /// Takes one input and appends what has to be done about it.
     pub fn handle(&mut self, now: Nanos, input: Input, out: &mut Vec<Action>) {
+        self.detach_when_due(now, input, out);
         let leaving = match input {
             Input::Shutdown | Input::InterfaceDown => true,
             Input::Tracks(verdict) => verdict.standing == Standing::Failed,
@@ -212,6 +227,7 @@ impl Instance {
             Input::Tracks(verdict) => self.tracks(now, verdict, out),
             Input::Group(order) => self.group(now, order, out),
             Input::ClaimFailed => self.claim_failed(now, out),
+            Input::HandOver { stays } => self.hand_over(now, stays, out),
             Input::Shutdown => self.shutdown(out),
         }
     }
@@ -223,6 +239,7 @@ impl Instance {
         self.running = true;
         self.source = source;
         self.claim_failures = 0;
+        self.yielded = false;
         self.settle(now, Reason::Started, out);
     }
 
@@ -276,6 +293,13 @@ impl Instance {
             (Order::Master, Phase::Backup { .. }) => {
                 self.take_over(now, Reason::GroupMaster, out);
             }
+            (
+                Order::Backup,
+                Phase::Master {
+                    leaving: Some(leaving),
+                    ..
+                },
+            ) => self.leave(now, leaving, Reason::GroupBackup, out),
             (Order::Backup, Phase::Master { .. }) => {
                 resign(out);
                 self.master_interval = self.settings.interval;
@@ -327,6 +351,10 @@ impl Instance {
             exchange,
             ..
         } = self.settings;
+        if let Some(leaving) = self.leaving() {
+            self.successor(now, leaving, (src, priority, interval), out);
+            return;
+        }
         if own == PRIORITY_OWNER && exchange.owner_ignores {
             return;
         }
@@ -367,7 +395,7 @@ impl Instance {
     /// KEEPALIVED: `preempt_delay` counts from the first advert of a lower priority, and anew after
     /// one that is not lower.
     fn preempts(&mut self, now: Nanos, priority: u8) -> bool {
-        if !self.settings.preempt || priority >= self.priority {
+        if !self.settings.preempt || self.yielded || priority >= self.priority {
             self.preempt_at = None;
             return false;
         }
@@ -379,6 +407,14 @@ impl Instance {
         match self.phase {
             Phase::Backup { down_at, waiting } if now >= down_at => {
                 self.master_is_down(now, down_at, waiting, out);
+            }
+            Phase::Master {
+                leaving: Some(leaving),
+                ..
+            } => {
+                if self.leaving_until().is_some_and(|at| now >= at) {
+                    self.no_successor(now, leaving, out);
+                }
             }
             Phase::Master { advert_at, .. } => self.master_timer(now, advert_at, out),
             Phase::Fault { retry_at: Some(at) } if now >= at => {

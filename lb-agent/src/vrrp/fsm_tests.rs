@@ -9,6 +9,8 @@ use super::*;
 
 #[path = "fsm/announcing_tests.rs"]
 mod announcing_tests;
+#[path = "fsm/handover_tests.rs"]
+mod handover_tests;
 
 const MS: u64 = 1_000_000;
 const ROUND: Action = Action::Announce { repeat: 5 };
@@ -582,6 +584,7 @@ fn any_input() -> impl Strategy<Value = Input> {
                 _ => Standing::Failed,
             },
         })),
+        1 => any::<bool>().prop_map(|stays| Input::HandOver { stays }),
         1 => Just(Input::Shutdown),
     ]
 }
@@ -646,7 +649,9 @@ proptest! {
                     prop_assert!(due > now || !matches!(input, Input::Timer));
                     prop_assert!(due.since(now) <= Duration::from_secs(121));
                 }
-                State::Init => prop_assert_eq!(fsm.poll_timeout(), None),
+                State::Init => {
+                    prop_assert_eq!(fsm.poll_timeout().is_some(), fsm.is_leaving());
+                }
                 State::Fault => {}
             }
         }

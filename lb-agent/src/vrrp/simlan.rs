@@ -6,10 +6,12 @@
 //! `XLVS_SIM_SEED=n cargo test -p lb-agent simlan` runs that one alone,
 //! `XLVS_SIM_SCHEDULES=n` the first n of them (400 without it).
 //!
-//! `schedules` has the routers by themselves, `groups` those in sync groups, `table` the times of
+//! `schedules` has the routers by themselves, `groups` those in sync groups, `handover` those that
+//! make before they break, `table` the times of
 //! a takeover.
 
 mod groups;
+mod handover;
 mod schedules;
 mod table;
 
@@ -137,6 +139,11 @@ impl Lan {
     fn stop(&mut self, at: usize) {
         self.give(at, Input::Shutdown);
         self.crash(at);
+    }
+
+    /// Makes before it breaks.
+    fn hand_over(&mut self, at: usize, stays: bool) {
+        self.give(at, Input::HandOver { stays });
     }
 
     fn masters(&self) -> Vec<usize> {
@@ -307,8 +314,12 @@ impl Lan {
     /// One bad thing.
     fn disturb(&mut self) {
         let at = self.rng.usize(0..self.routers.len());
-        match self.rng.u8(0..12) {
+        match self.rng.u8(0..13) {
             10 => self.routers[at].broken = true,
+            12 => {
+                let stays = self.chance(50);
+                self.hand_over(at, stays);
+            }
             // A reload that changes the instance: it stops and starts anew.
             11 => {
                 self.stop(at);
@@ -341,8 +352,12 @@ impl Lan {
         for at in 0..self.routers.len() {
             let source = self.routers[at].address;
             self.routers[at].part = 0;
-            if std::mem::take(&mut self.routers[at].broken) {
-                // The operator has repaired it and starts it anew; its pause would take minutes.
+            let fsm = self.routers[at].fsm.as_ref();
+            let stays = fsm.is_some_and(|fsm| fsm.is_leaving() || fsm.has_yielded());
+            let stopped = fsm.is_some_and(|fsm| fsm.state() == State::Init);
+            if std::mem::take(&mut self.routers[at].broken) || stays || stopped {
+                // The operator has repaired it and starts it anew; its pause would take minutes, and
+                // one that handed over would wait for good.
                 self.stop(at);
                 self.start(at);
             }

@@ -9,9 +9,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use nix::net::if_::if_nametoindex;
 use tracing::{error, info, warn};
 
 use super::counters::{Counter, Counters};
+use super::election::PRIORITY_RELEASE;
 use super::event::{Input, Notice, Reason, Scope, State, Told};
 use super::fsm::{Instance, Settings};
 use super::packet::{self, Accept, Advert, Datagram, Received, Style, TTL};
@@ -20,7 +22,13 @@ use super::rivals::{Claim, News, Rivals};
 use super::socket::Kind;
 use super::status::{InstanceStatus, Rival, TrackStatus, unix_ms};
 use super::time::Nanos;
-use crate::config::model::{Auth, Checksum, Family, Tracked, VrrpInstance, VrrpVersion};
+use crate::config::model::{
+    Auth, Checksum, Family, Tracked, VirtualAddress, VrrpInstance, VrrpVersion,
+};
+use crate::supervisor::page::{Address, Frame, Held};
+
+/// How far ahead the sequence number of an advert is that is packed for later.
+const SEQUENCE_AHEAD: u32 = 64;
 
 /// A configured instance, its state machine and its books.
 #[derive(Debug)]
@@ -251,6 +259,10 @@ impl Slot {
     /// How the next advert is packed.
     pub(super) fn style(&mut self) -> Style {
         self.sequence = self.sequence.saturating_add(1);
+        self.style_at(self.sequence)
+    }
+
+    fn style_at(&self, sequence: u32) -> Style {
         let unicast = !self.config.unicast_peers.is_empty();
         let exchange = &self.config.exchange;
         Style {
@@ -259,7 +271,48 @@ impl Slot {
                 Checksum::PseudoHeader if self.old_checksum && unicast => Checksum::OldUnicast,
                 other => other,
             },
-            sequence: self.sequence,
+            sequence,
+        }
+    }
+
+    /// What it holds as MASTER, with adverts that somebody else can send for it.
+    pub(super) fn held(&self) -> Held {
+        // Peers refuse a number that they have heard: this one is ahead of what can be sent until
+        // it is packed anew, and cannot be sent twice.
+        let style = self.style_at(self.sequence.saturating_add(SEQUENCE_AHEAD));
+        let authenticated = self.kind() == Kind::V4Ah;
+        let frames = |priority| {
+            let advert = |dst| {
+                let advert = self.advert(priority, dst)?;
+                Some(Frame {
+                    ifindex: self.port?,
+                    authenticated,
+                    src: advert.src,
+                    dst,
+                    hop_limit: style.ttl,
+                    bytes: packet::encode(&advert, &style),
+                })
+            };
+            self.destinations().into_iter().filter_map(advert).collect()
+        };
+        let address = |vip: &VirtualAddress| {
+            Some(Address {
+                ifindex: if_nametoindex(self.config.device_of(vip)).ok()?,
+                addr: vip.addr,
+                prefix_len: vip.prefix_len,
+                peer: vip.peer.unwrap_or(vip.addr),
+            })
+        };
+        Held {
+            name: self.config.name.clone(),
+            interval: self.config.advert_interval,
+            adverts: if authenticated {
+                Vec::new()
+            } else {
+                frames(self.fsm.priority())
+            },
+            releases: frames(PRIORITY_RELEASE),
+            addresses: self.config.addresses().filter_map(address).collect(),
         }
     }
 
@@ -312,7 +365,10 @@ impl Slot {
             self.counters.bump(Counter::ReleaseMaster);
             self.rivals.end();
         }
-        if let Reason::HigherPriority { src, .. } | Reason::HigherAddress { src } = reason {
+        if let Reason::HigherPriority { src, .. }
+        | Reason::HigherAddress { src }
+        | Reason::HandedOver { src } = reason
+        {
             self.master = Some(src);
         }
         let name = &self.config.name;
@@ -370,7 +426,8 @@ impl Slot {
 
     /// Another MASTER was heard.
     fn rival(&mut self, now: Nanos, claim: Claim) {
-        if self.fsm.state() != State::Master || claim.priority == 0 {
+        // The successor that a leaving MASTER waits for is no rival.
+        if self.fsm.state() != State::Master || self.fsm.is_leaving() || claim.priority == 0 {
             return;
         }
         self.master = None;

@@ -115,11 +115,7 @@ impl VrrpSocket {
     /// Opens a socket bound to `interface`, which has index `ifindex`. Needs CAP_NET_RAW and
     /// a tokio runtime.
     pub fn open(kind: Kind, interface: &str, ifindex: u32) -> Result<Self, SocketError> {
-        let socket = match kind {
-            Kind::V4 => set_up_v4(interface, PROTOCOL),
-            Kind::V4Ah => set_up_v4(interface, PROTOCOL_AH),
-            Kind::V6 => set_up_v6(interface, ifindex),
-        };
+        let socket = set_up(kind, interface, ifindex);
         let socket = socket.and_then(|socket| UdpSocket::from_std(OwnedFd::from(socket).into()));
         match socket {
             Ok(socket) => Ok(Self {
@@ -170,43 +166,7 @@ impl VrrpSocket {
 
     /// Sends a whole datagram (over IPv6 a message).
     pub fn send(&self, datagram: &[u8], route: &Route) -> io::Result<()> {
-        match (route.src, route.dst) {
-            (_, IpAddr::V4(dst)) => SockRef::from(&self.socket)
-                .send_to(datagram, &SocketAddrV4::new(dst, 0).into())
-                .map(drop),
-            (IpAddr::V6(src), IpAddr::V6(dst)) => self.send_v6(datagram, src, dst, route.hop_limit),
-            (IpAddr::V4(_), IpAddr::V6(_)) => Err(io::ErrorKind::InvalidInput.into()),
-        }
-    }
-
-    fn send_v6(
-        &self,
-        message: &[u8],
-        src: Ipv6Addr,
-        dst: Ipv6Addr,
-        hop_limit: u8,
-    ) -> io::Result<()> {
-        let scope = if dst.is_unicast_link_local() || dst.is_multicast() {
-            self.ifindex
-        } else {
-            0
-        };
-        let to = SockaddrIn6::from(SocketAddrV6::new(dst, 0, 0, scope));
-        let source = libc::in6_pktinfo {
-            ipi6_addr: libc::in6_addr {
-                s6_addr: src.octets(),
-            },
-            ipi6_ifindex: self.ifindex,
-        };
-        let hops = libc::c_int::from(hop_limit);
-        let control = [
-            ControlMessage::Ipv6PacketInfo(&source),
-            ControlMessage::Ipv6HopLimit(&hops),
-        ];
-        let parts = [io::IoSlice::new(message)];
-        let fd = self.socket.as_raw_fd();
-        sendmsg(fd, &parts, &control, MsgFlags::empty(), Some(&to))?;
-        Ok(())
+        send(&SockRef::from(&self.socket), self.ifindex, datagram, route)
     }
 
     /// Ready when there may be something to receive; stays so until `receive` finds nothing.
@@ -265,6 +225,69 @@ impl VrrpSocket {
             }
         }
         Ok((message.bytes, src, dst, hop_limit))
+    }
+}
+
+/// Sends one datagram by an interface from a socket of its own; needs no runtime.
+pub(crate) fn send_once(
+    kind: Kind,
+    ifindex: u32,
+    datagram: &[u8],
+    route: &Route,
+) -> io::Result<()> {
+    let interface = nix::net::if_::if_indextoname(ifindex)?;
+    let interface = interface.to_string_lossy();
+    let socket = set_up(kind, &interface, ifindex)?;
+    send(&SockRef::from(&socket), ifindex, datagram, route)
+}
+
+fn send(socket: &SockRef<'_>, ifindex: u32, datagram: &[u8], route: &Route) -> io::Result<()> {
+    match (route.src, route.dst) {
+        (_, IpAddr::V4(dst)) => socket
+            .send_to(datagram, &SocketAddrV4::new(dst, 0).into())
+            .map(drop),
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            send_v6(socket, ifindex, datagram, (src, dst), route.hop_limit)
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+fn send_v6(
+    socket: &SockRef<'_>,
+    ifindex: u32,
+    message: &[u8],
+    (src, dst): (Ipv6Addr, Ipv6Addr),
+    hop_limit: u8,
+) -> io::Result<()> {
+    let scope = if dst.is_unicast_link_local() || dst.is_multicast() {
+        ifindex
+    } else {
+        0
+    };
+    let to = SockaddrIn6::from(SocketAddrV6::new(dst, 0, 0, scope));
+    let source = libc::in6_pktinfo {
+        ipi6_addr: libc::in6_addr {
+            s6_addr: src.octets(),
+        },
+        ipi6_ifindex: ifindex,
+    };
+    let hops = libc::c_int::from(hop_limit);
+    let control = [
+        ControlMessage::Ipv6PacketInfo(&source),
+        ControlMessage::Ipv6HopLimit(&hops),
+    ];
+    let parts = [io::IoSlice::new(message)];
+    let fd = socket.as_raw_fd();
+    sendmsg(fd, &parts, &control, MsgFlags::empty(), Some(&to))?;
+    Ok(())
+}
+
+fn set_up(kind: Kind, interface: &str, ifindex: u32) -> io::Result<Socket> {
+    match kind {
+        Kind::V4 => set_up_v4(interface, PROTOCOL),
+        Kind::V4Ah => set_up_v4(interface, PROTOCOL_AH),
+        Kind::V6 => set_up_v6(interface, ifindex),
     }
 }
 

@@ -32,7 +32,11 @@ impl Instance {
             sent_at: now,
             advert_at: now + self.settings.interval,
             rounds: Rounds::after_takeover(now, &announcing),
+            leaving: None,
         };
+        self.yielded = false;
+        // Its program is still there.
+        self.detach_at = None;
         out.extend([
             Action::SendAdvert {
                 priority: self.priority,
@@ -106,6 +110,10 @@ impl Instance {
                 };
             }
         }
+        self.rounds_due(now, out);
+    }
+
+    pub(super) fn rounds_due(&mut self, now: Nanos, out: &mut Vec<Action>) {
         let announcing = self.settings.announcing;
         if let Phase::Master { rounds, .. } = &mut self.phase {
             rounds.timer(now, &announcing, out);
@@ -134,7 +142,7 @@ impl Instance {
     }
 
     /// Sends without touching the advert timer: extra adverts never slow the pace.
-    fn send_advert(&mut self, now: Nanos, out: &mut Vec<Action>) {
+    pub(super) fn send_advert(&mut self, now: Nanos, out: &mut Vec<Action>) {
         if let Phase::Master { sent_at, .. } = &mut self.phase {
             *sent_at = now;
         }
@@ -148,7 +156,9 @@ impl Instance {
         let Phase::Master { sent_at, .. } = self.phase else {
             return false;
         };
-        now.since(sent_at) > self.down_interval_by(self.settings.interval)
+        // One that hands over sends nothing until then.
+        let heard_at = self.leaving_until().unwrap_or(sent_at);
+        now.since(heard_at) > self.down_interval_by(self.settings.interval)
     }
 }
 
