@@ -3,14 +3,13 @@
 
 use std::path::PathBuf;
 
-use aya::maps::{MapData, ProgramArray};
+use aya::maps::{Array, Map, MapData, ProgramArray};
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{
-    ABI_LAYOUT, ABI_VERSION, CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, Params, STEP_PROGRAMS,
+    ABI_LAYOUT, ABI_VERSION, CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, Params, STEP_PROGRAMS, Shared,
     conn_lines, maps,
 };
-
 use lb_common::hash::HashKey;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -156,10 +155,32 @@ pub(super) fn object(
         .map_max_entries(maps::CONNS, lines)
         .map_max_entries(maps::CONNS6, lines6)
         .override_global(maps::PARAMS, &params, true);
+    // The loader writes global data anew, also to a map that is there already and that programs look
+    // at meanwhile: so it is given what is in it.
+    let shared = shared_of(places)?;
+    if let Some(shared) = &shared {
+        loader.override_global(maps::SHARED_SYMBOL, shared.as_ref(), true);
+    }
     for (name, path) in places {
         loader.map_pin_path(name, path.as_path());
     }
     Ok(loader.load(OBJECT)?)
+}
+
+/// What the global data pinned in one of these places holds.
+fn shared_of(places: &[(String, PathBuf)]) -> Result<Option<Box<Abi<Shared>>>, DataplaneError> {
+    let Some((_, path)) = places.iter().find(|(name, _)| name == maps::SHARED) else {
+        return Ok(None);
+    };
+    let read = || {
+        let map = Array::try_from(Map::Array(MapData::from_pin(path)?))?;
+        Array::<_, Abi<Shared>>::get(&map, &0, 0)
+    };
+    let shared = read().map_err(|source| DataplaneError::Map {
+        map: maps::SHARED,
+        source,
+    })?;
+    Ok(Some(Box::new(shared)))
 }
 
 /// What the verifier said of a loaded program.

@@ -89,6 +89,12 @@ impl Maps {
         (names::SHARED, Ok(()))
     }
 
+    /// Writes the global data in any case.
+    pub(super) fn write_shared_anew(&mut self) -> Result<(), DataplaneError> {
+        self.is_stale = true;
+        self.perform(&[])
+    }
+
     fn write_shared(&mut self) -> Result<(), MapError> {
         if self.is_stale {
             self.shared_map.set(0, Abi(*self.shared), 0)?;

@@ -440,7 +440,8 @@ impl Dataplane {
     pub fn begin_following(&mut self, mut following: Following) -> Result<(), DataplaneError> {
         self.attachments.swap(following.program()?);
         self.following = Some(following);
-        Ok(())
+        // Loading wrote the global data as it was when it began.
+        self.maps.write_shared_anew()
     }
 
     /// The programs that tell followers, while they are attached.

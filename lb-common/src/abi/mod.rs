@@ -97,6 +97,8 @@ pub const FOLLOW_STEP_PROGRAMS: [&str; STEP_COUNT as usize] = [
 pub mod maps {
     /// Global data: [`Shared`](super::Shared).
     pub const SHARED: &str = ".bss";
+    /// Name of the one thing in it.
+    pub const SHARED_SYMBOL: &str = "SHARED";
     /// Hash: [`ServiceKey`](super::ServiceKey) to an index into `SERVICE_ROWS`.
     pub const SERVICES: &str = "SERVICES";
     /// Array: [`Service`](super::Service).
