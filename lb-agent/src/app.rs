@@ -34,6 +34,7 @@ use crate::director::{DEFAULT_WATCHDOG, Director};
 use crate::health::{Quorums, RealServerEvent, Runner, ServiceNotice, Subject, desired};
 use crate::netlink::nexthop::NextHops;
 use crate::netlink::watch::{self, Event as NetlinkEvent, Topic, Watch};
+use crate::realtime::InEffect;
 use crate::status;
 use crate::supervisor;
 use crate::supervisor::link::Link;
@@ -194,6 +195,7 @@ pub(crate) struct Agent {
     watches: Watches,
     watch_events: UnboundedReceiver<WatchEvent>,
     pub(crate) link: Option<Link>,
+    pub(crate) realtime: InEffect,
     /// Hand-overs under way, and who waits for their end.
     failovers: Vec<(Vec<String>, oneshot::Sender<Response>)>,
     /// What the supervisor was told last: the driver's revision, and whether all is settled.
@@ -235,6 +237,7 @@ impl Agent {
             rates: Estimator::default(),
             leaves: false,
             link,
+            realtime: InEffect::default(),
             failovers: Vec::new(),
             told: None,
         };
@@ -317,6 +320,7 @@ impl Agent {
         if !needed {
             self.driver.host().set_dataplane(None);
         }
+        self.realtime.apply(&self.config.global.scheduling);
         Ok(())
     }
 

@@ -16,6 +16,7 @@ pub mod director;
 pub mod health;
 pub mod netlink;
 pub mod notify;
+mod realtime;
 mod status;
 pub mod supervisor;
 mod systemd;
