@@ -53,7 +53,7 @@ pub(super) const NAMESPACE: Status = Status::NotYet(&NAMESPACE_FEATURE);
 pub(super) const HMAC: Status = Status::NotYet(&HMAC_FEATURE);
 
 pub(super) const PROCESS: Status =
-    Status::NoEffect("xlvs is one process; use systemd's settings for priority and limits");
+    Status::NoEffect("xlvs has no such process; use systemd's settings for names and limits");
 pub(super) const CHECKER: Status = Status::NoEffect(
     "checks run in the same thread as VRRP: `vrrp_priority`, `vrrp_rt_priority` and `vrrp_no_swap` hold \
      for them, too",
