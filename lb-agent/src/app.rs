@@ -36,6 +36,7 @@ use crate::follow::Followers;
 use crate::health::{Quorums, RealServerEvent, Runner, ServiceNotice, Subject, desired};
 use crate::netlink::nexthop::NextHops;
 use crate::netlink::watch::{self, Event as NetlinkEvent, Topic, Watch};
+use crate::realtime::InEffect;
 use crate::status;
 use crate::supervisor;
 use crate::supervisor::link::Link;
@@ -203,6 +204,7 @@ pub(crate) struct Agent {
     watch_events: UnboundedReceiver<WatchEvent>,
     pub(crate) followers: Followers,
     pub(crate) link: Option<Link>,
+    pub(crate) realtime: InEffect,
     /// Hand-overs under way, and who waits for their end.
     failovers: Vec<(Vec<String>, oneshot::Sender<Answer>)>,
     /// What the supervisor was told last: the driver's revision, and whether all is settled.
@@ -246,6 +248,7 @@ impl Agent {
             leaves: false,
             followers: Followers::default(),
             link,
+            realtime: InEffect::default(),
             failovers: Vec::new(),
             told: None,
         };
@@ -328,6 +331,7 @@ impl Agent {
         if !needed {
             self.driver.host().set_dataplane(None);
         }
+        self.realtime.apply(&self.config.global.scheduling);
         Ok(())
     }
 

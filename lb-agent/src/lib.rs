@@ -18,6 +18,7 @@ mod follow;
 pub mod health;
 pub mod netlink;
 pub mod notify;
+mod realtime;
 mod status;
 pub mod supervisor;
 mod systemd;

@@ -49,6 +49,8 @@ pub(crate) fn collect(agent: &mut Agent) -> Result<wire::Status> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: process::id(),
         supervisor: agent.link.as_ref().map(Link::supervisor),
+        rt_priority: agent.realtime.priority,
+        memory_locked: agent.realtime.locked,
         crashes: agent.link.as_ref().map_or(0, Link::crashes),
         config: agent.config_path.display().to_string(),
         router_id: agent

@@ -175,3 +175,40 @@ fn what_is_static_stays_and_what_is_virtual_follows_the_role() {
         assert!(!service.shown(words).contains(part), "{part} is left");
     }
 }
+
+#[test]
+fn an_agent_whose_supervisor_is_killed_releases_and_ends() {
+    let Some(mut service) = Service::start("orphan") else {
+        return;
+    };
+    service.hears("READY=1");
+    service.eventually(&["addr"], "192.0.2.9/32", true);
+    service.signal(Signal::SIGUSR1);
+    service.signal(Signal::SIGKILL);
+    assert!(!service.agent.wait().unwrap().success());
+    service.eventually(&["addr"], "192.0.2.9", false);
+    service.eventually(&["addr"], "10.9.0.7", false);
+}
+
+#[test]
+fn a_crashed_agent_is_back_without_its_address_having_been_away() {
+    let Some(mut service) = Service::start("crash") else {
+        return;
+    };
+    service.hears("READY=1");
+    service.eventually(&["addr"], "192.0.2.9/32", true);
+    let supervisor = service.agent.id();
+    let children = format!("/proc/{supervisor}/task/{supervisor}/children");
+    let child = || std::fs::read_to_string(&children).unwrap();
+    let first = child();
+    let pid: i32 = first.trim().parse().unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    // The next one says so, through the same supervisor.
+    service.hears("READY=1");
+    assert_ne!(child(), first);
+    service.eventually(&["addr"], "192.0.2.9/32", true);
+    service.signal(Signal::SIGTERM);
+    service.hears("STOPPING=1");
+    assert!(service.agent.wait().unwrap().success());
+    service.eventually(&["addr"], "192.0.2.9", false);
+}

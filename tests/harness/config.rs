@@ -16,6 +16,8 @@ pub enum Speed {
     V3Second,
     /// VRRPv3 with `advert_int 0.1`.
     V3Tenth,
+    /// VRRPv3 with `advert_int 0.01`.
+    V3Hundredth,
 }
 
 impl Speed {
@@ -26,7 +28,11 @@ impl Speed {
 
     /// The interval between adverts, in milliseconds.
     pub fn advert_ms(self) -> f64 {
-        if self == Self::V3Tenth { 100.0 } else { 1000.0 }
+        match self {
+            Self::V2Second | Self::V3Second => 1000.0,
+            Self::V3Tenth => 100.0,
+            Self::V3Hundredth => 10.0,
+        }
     }
 
     /// The skew time of a backup, in milliseconds.
@@ -44,7 +50,11 @@ impl Speed {
 
     /// As the configuration spells the interval, in seconds.
     fn advert_int(self) -> &'static str {
-        if self == Self::V3Tenth { "0.1" } else { "1" }
+        match self {
+            Self::V2Second | Self::V3Second => "1",
+            Self::V3Tenth => "0.1",
+            Self::V3Hundredth => "0.01",
+        }
     }
 }
 

@@ -155,6 +155,48 @@ impl Director {
         Ok(moment)
     }
 
+    /// Cuts its host off the LAN and kills the daemon, as a power cut does; returns the moment.
+    /// `address` does not outlive it. [`Director::come_back`] ends it.
+    pub fn power_off(&mut self, address: std::net::Ipv4Addr) -> Result<Moment> {
+        let moment = self.sigkill()?;
+        let interface = lab::INTERFACE;
+        self.host.run("ip", &["link", "set", interface, "down"])?;
+        let address = address.to_string();
+        let flush = ["address", "flush", "dev", interface, "to", &address];
+        self.host.run("ip", &flush)?;
+        Ok(moment)
+    }
+
+    /// Stops the daemon and everything that belongs to it in its tracks; returns the moment.
+    /// [`Director::come_back`] lets it go on.
+    pub fn pause(&mut self) -> Result<Moment> {
+        let process = self.process.as_ref().context("the director does not run")?;
+        let moment = Moment::now();
+        process.signal_all(Signal::SIGSTOP)?;
+        Ok(moment)
+    }
+
+    /// Lets a paused daemon go on, or starts it anew, on the LAN.
+    pub fn come_back(&mut self) -> Result<()> {
+        self.host
+            .run("ip", &["link", "set", lab::INTERFACE, "up"])?;
+        match &self.process {
+            Some(process) => process.signal_all(Signal::SIGCONT),
+            None => self.restart(),
+        }
+    }
+
+    /// Kills the processes below the daemon alone: keepalived's VRRP child, or the agent.
+    pub fn crash_children(&mut self) -> Result<Moment> {
+        let pid = self.pid().context("the director does not run")?;
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        let moment = Moment::now();
+        for child in children.split_whitespace() {
+            kill(Pid::from_raw(child.parse()?), Signal::SIGKILL)?;
+        }
+        Ok(moment)
+    }
+
     /// Asks the daemon to stop and waits for its end; returns the moment of asking and the status.
     pub fn sigterm(&mut self) -> Result<(Moment, ExitStatus)> {
         let mut process = self.process.take().context("the director does not run")?;

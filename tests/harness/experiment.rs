@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::config::{DirectorConfig, Speed};
 use crate::director::Director;
 use crate::observer::{Moment, Observer};
+use crate::pinger::Pinger;
 use crate::process::describe;
 use crate::site::{Site, VIP};
 use crate::wait;
@@ -28,6 +29,10 @@ const TOLERANCE_MS: f64 = 50.0;
 pub enum Departure {
     /// SIGKILL: nobody says goodbye.
     Kill,
+    /// As a power cut: killed, and off the LAN.
+    Power,
+    /// SIGSTOP of everything: it comes back as if no time had passed.
+    Pause,
     /// SIGTERM: an advert of priority 0 says goodbye.
     Stop,
 }
@@ -37,6 +42,8 @@ impl Departure {
     pub fn name(self) -> &'static str {
         match self {
             Self::Kill => "SIGKILL",
+            Self::Power => "power cut",
+            Self::Pause => "SIGSTOP",
             Self::Stop => "graceful stop",
         }
     }
@@ -46,10 +53,10 @@ impl Departure {
     /// RFC 9568 §6.1: a backup waits three intervals and its skew time; §6.4.2: after an advert
     /// of priority 0, its skew time alone.
     pub fn bound_ms(self, speed: Speed, priority: u8) -> f64 {
-        let silence = if self == Self::Kill {
-            3.0 * speed.advert_ms()
-        } else {
+        let silence = if self == Self::Stop {
             0.0
+        } else {
+            3.0 * speed.advert_ms()
         };
         silence + speed.skew_ms(priority) + TOLERANCE_MS
     }
@@ -82,6 +89,8 @@ pub fn takeover(site: &mut Site, departure: Departure) -> Result<f64> {
     let [first, second] = &mut site.directors;
     let moment = match departure {
         Departure::Kill => first.sigkill()?,
+        Departure::Power => first.power_off(VIP)?,
+        Departure::Pause => first.pause()?,
         Departure::Stop => {
             let (moment, status) = first.sigterm()?;
             if !status.success() {
@@ -103,10 +112,67 @@ pub fn takeover(site: &mut Site, departure: Departure) -> Result<f64> {
     Ok(event.at.ms_since(moment))
 }
 
+/// What the pinger of [`outage`] must see before and after.
+const ANSWERS: usize = 200;
+
+/// What else may happen to a MASTER that is d1, and after which d1 is MASTER.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Incident {
+    /// SIGKILL of the agent alone (keepalived: its VRRP child); its parent lives.
+    Crash,
+    /// `xlvs failover`, there.
+    Handover,
+    /// `xlvs failover` on the other one, back.
+    Handback,
+}
+
+impl Incident {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Crash => "SIGKILL of the agent alone",
+            Self::Handover => "xlvs failover",
+            Self::Handback => "xlvs failover back",
+        }
+    }
+}
+
+/// Has `happen` happen, and tells how long the VIP answered no echo request, in milliseconds.
+pub fn outage<T>(site: &mut Site, happen: impl FnOnce(&mut Site) -> Result<T>) -> Result<(T, f64)> {
+    let pinger = Pinger::start(&site.client, VIP)?;
+    let answers = |more: &str| {
+        let enough = pinger.answered() + ANSWERS;
+        wait::until_true(ELECTION, more, || pinger.answered() >= enough)
+    };
+    answers("the VIP to answer")?;
+    let happened = happen(site)?;
+    answers("the VIP to answer again")?;
+    Ok((happened, pinger.finish()))
+}
+
+/// Has something happen to d1, or d2 hand back, and waits until it is over.
+pub fn incident(site: &mut Site, incident: Incident) -> Result<()> {
+    match incident {
+        Incident::Crash => {
+            site.directors[0].crash_children()?;
+            await_steady(&site.observer, &mut site.directors)
+        }
+        Incident::Handover | Incident::Handback => {
+            let from = usize::from(incident == Incident::Handback);
+            let status = site.directors[from].fail_over()?;
+            if status != Some(0) {
+                bail!("xlvs failover failed: {status:?}");
+            }
+            site.directors[1 - from].await_address(VIP, ELECTION)
+        }
+    }
+}
+
 /// Starts d1 again and waits until it has taken the MASTER role back.
 pub fn come_back(site: &mut Site) -> Result<f64> {
     let moment = Moment::now();
-    site.directors[0].restart()?;
+    site.directors[0].come_back()?;
     let Site {
         directors,
         observer,

@@ -40,6 +40,7 @@ pub mod nics;
 pub mod observer;
 pub mod outcome;
 pub mod pass;
+pub mod pinger;
 pub mod privilege;
 pub mod process;
 pub mod requester;

@@ -101,6 +101,11 @@ impl Process {
         kill(self.pid(), signal).with_context(|| format!("cannot signal {}", self.name))
     }
 
+    /// Sends `signal` to the program and everything that belongs to it.
+    pub fn signal_all(&self, signal: Signal) -> Result<()> {
+        killpg(self.pid(), signal).with_context(|| format!("cannot signal {}", self.name))
+    }
+
     /// Ends it and all its children at one stroke, as a power cut would, and waits for the end.
     pub fn kill_all(&mut self) -> Result<()> {
         killpg(self.pid(), Signal::SIGKILL)

@@ -9,12 +9,15 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use xlvs_tests::config::{DirectorConfig, Speed};
 use xlvs_tests::director::Software;
-use xlvs_tests::experiment::{self, Departure};
+use xlvs_tests::experiment::{self, Departure, Incident};
 use xlvs_tests::lab;
 use xlvs_tests::site::{self, Site};
 
 use crate::progress::Work;
 use crate::{bench_connections, bench_forward, bench_ipvs, bench_packet, build, run, setup};
+
+/// What a moved role may cost beyond what the protocol waits, in milliseconds.
+const OUTAGE_GOAL_MS: f64 = 20.0;
 
 /// Options of the verb.
 #[derive(clap::Args)]
@@ -25,7 +28,7 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
-    /// Takeover after SIGKILL and after a graceful stop.
+    /// Takeover and outage when the MASTER is killed, stops, comes back, crashes or hands over.
     Failover(Failover),
     /// Nanoseconds a packet, beside a program that only swaps MAC addresses.
     Packet(bench_packet::Args),
@@ -43,7 +46,7 @@ struct Failover {
     #[arg(long)]
     json: bool,
     /// How often each takeover is measured.
-    #[arg(long, default_value_t = 3, value_name = "N")]
+    #[arg(long, alias = "repetitions", default_value_t = 20, value_name = "N")]
     repeat: u32,
     /// Measure one program only.
     #[arg(long, value_enum)]
@@ -94,14 +97,39 @@ struct Row {
     software: &'static str,
     version: u8,
     advert_ms: f64,
-    departure: Departure,
+    /// How the MASTER goes.
+    event: &'static str,
+    /// The longest takeover, or outage, that is good enough.
     bound_ms: f64,
+    /// First sign of the new MASTER; empty where the role does not move.
     takeover_ms: Vec<f64>,
+    /// Longest time in which the VIP answered no echo request; one is sent every millisecond.
+    outage_ms: Vec<f64>,
+    /// Whether the bound is one of the outage.
+    judges_outage: bool,
 }
 
 impl Row {
+    fn new(subject: Subject, speed: Speed, event: &'static str, bound_ms: f64) -> Self {
+        Self {
+            software: subject.name(),
+            version: speed.version(),
+            advert_ms: speed.advert_ms(),
+            event,
+            bound_ms,
+            takeover_ms: Vec::new(),
+            outage_ms: Vec::new(),
+            judges_outage: false,
+        }
+    }
+
     fn held(&self) -> bool {
-        self.takeover_ms.iter().all(|ms| *ms <= self.bound_ms)
+        let judged = if self.judges_outage {
+            &self.outage_ms
+        } else {
+            &self.takeover_ms
+        };
+        judged.iter().all(|ms| *ms <= self.bound_ms)
     }
 }
 
@@ -125,7 +153,12 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let mut rows = Vec::new();
     for subject in Subject::ALL {
         if options.only.is_none_or(|only| only == subject) {
-            for speed in [Speed::V2Second, Speed::V3Tenth] {
+            for speed in [
+                Speed::V2Second,
+                Speed::V3Second,
+                Speed::V3Tenth,
+                Speed::V3Hundredth,
+            ] {
                 rows.extend(measure(subject, speed, options.repeat)?);
             }
         }
@@ -144,8 +177,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Both departures of one program at one speed.
-fn measure(subject: Subject, speed: Speed, repeat: u32) -> Result<[Row; 2]> {
+/// Everything that happens to one program at one speed.
+fn measure(subject: Subject, speed: Speed, repeat: u32) -> Result<Vec<Row>> {
     let what = format!(
         "{} VRRPv{} advert_int {} s",
         subject.name(),
@@ -155,26 +188,68 @@ fn measure(subject: Subject, speed: Speed, repeat: u32) -> Result<[Row; 2]> {
     let work = Work::begin(what.clone());
     let mut site = subject.raise()?;
     let configs = subject.configs(speed);
-    let mut rows = [Departure::Kill, Departure::Stop].map(|departure| Row {
-        software: subject.name(),
-        version: speed.version(),
-        advert_ms: speed.advert_ms(),
-        departure,
-        bound_ms: departure.bound_ms(speed, configs[1].priority),
-        takeover_ms: Vec::new(),
+    let priority = configs[1].priority;
+    let departures = [
+        Departure::Power,
+        Departure::Pause,
+        Departure::Kill,
+        Departure::Stop,
+    ];
+    let mut gone = departures.map(|departure| {
+        let bound = departure.bound_ms(speed, priority);
+        Row::new(subject, speed, departure.name(), bound)
     });
+    let mut back = Row::new(subject, speed, "preemption", OUTAGE_GOAL_MS);
+    back.judges_outage = true;
+    let incidents: &[Incident] = match subject {
+        Subject::Keepalived => &[Incident::Crash],
+        Subject::Xlvs | Subject::XlvsForwarding => {
+            &[Incident::Crash, Incident::Handover, Incident::Handback]
+        }
+    };
+    let goal = speed.skew_ms(priority) + OUTAGE_GOAL_MS;
+    let mut stays: Vec<(Incident, Row)> = incidents
+        .iter()
+        .map(|incident| {
+            let mut row = Row::new(subject, speed, incident.name(), goal);
+            row.judges_outage = true;
+            (*incident, row)
+        })
+        .collect();
     experiment::elect(&mut site, &configs).with_context(|| what.clone())?;
     for round in 1..=repeat {
-        for row in &mut rows {
-            work.line(&format!("{} {round} of {repeat}", row.departure.name()));
-            let ms =
-                experiment::takeover(&mut site, row.departure).with_context(|| what.clone())?;
-            row.takeover_ms.push(ms);
-            experiment::come_back(&mut site).with_context(|| what.clone())?;
+        for (departure, row) in departures.into_iter().zip(&mut gone) {
+            work.line(&format!("{} {round} of {repeat}", departure.name()));
+            let gone = |site: &mut Site| experiment::takeover(site, departure);
+            let (takeover, outage) =
+                experiment::outage(&mut site, gone).with_context(|| what.clone())?;
+            row.takeover_ms.push(takeover);
+            row.outage_ms.push(outage);
+            let (_, outage) = experiment::outage(&mut site, experiment::come_back)
+                .with_context(|| what.clone())?;
+            back.outage_ms.push(outage);
+        }
+        for (incident, row) in &mut stays {
+            work.line(&format!("{} {round} of {repeat}", incident.name()));
+            let happen = |site: &mut Site| experiment::incident(site, *incident);
+            let ((), outage) =
+                experiment::outage(&mut site, happen).with_context(|| what.clone())?;
+            row.outage_ms.push(outage);
         }
     }
     work.done();
-    Ok(rows)
+    let stays = stays.into_iter().map(|(_, row)| row);
+    Ok(gone.into_iter().chain([back]).chain(stays).collect())
+}
+
+/// "median (worst)", empty without figures.
+fn median_and_worst(figures: &[f64]) -> String {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match (sorted.get(sorted.len() / 2), sorted.last()) {
+        (Some(median), Some(worst)) => format!("{median:.1} ({worst:.1})"),
+        _ => String::new(),
+    }
 }
 
 fn table(rows: &[Row]) -> Table {
@@ -185,29 +260,28 @@ fn table(rows: &[Row]) -> Table {
         "VRRP",
         "advert_int",
         "MASTER goes by",
-        "takeover ms (all)",
-        "median ms",
-        "bound ms",
+        "takeover ms",
+        "no answer ms",
+        "goal ms",
         "held",
     ]);
     for row in rows {
-        let mut sorted = row.takeover_ms.clone();
-        sorted.sort_by(f64::total_cmp);
-        let all: Vec<String> = row
-            .takeover_ms
-            .iter()
-            .map(|ms| format!("{ms:.1}"))
-            .collect();
         table.add_row([
             row.software.to_owned(),
             format!("v{}", row.version),
             format!("{} s", row.advert_ms / 1e3),
-            row.departure.name().to_owned(),
-            all.join(" "),
-            sorted
-                .get(sorted.len() / 2)
-                .map_or_else(String::new, |ms| format!("{ms:.1}")),
-            format!("{:.1}", row.bound_ms),
+            row.event.to_owned(),
+            median_and_worst(&row.takeover_ms),
+            median_and_worst(&row.outage_ms),
+            format!(
+                "{} {:.1}",
+                if row.judges_outage {
+                    "no answer"
+                } else {
+                    "takeover"
+                },
+                row.bound_ms
+            ),
             if row.held() { "yes" } else { "no" }.to_owned(),
         ]);
     }

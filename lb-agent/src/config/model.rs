@@ -76,6 +76,26 @@ pub struct Global {
     pub delay_after_boot: Duration,
     /// `vrrp_garp_interval` and `vrrp_gna_interval`, then each `garp_group`.
     pub spacings: Vec<Spacing>,
+    /// How the agent is scheduled.
+    #[serde(skip_serializing_if = "Scheduling::is_default")]
+    pub scheduling: Scheduling,
+}
+
+/// How the thread that VRRP runs in is scheduled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Scheduling {
+    /// `vrrp_rt_priority`.
+    pub rt_priority: Option<u8>,
+    /// `vrrp_priority`: nice value.
+    pub nice: Option<i8>,
+    /// `vrrp_no_swap`: no memory is swapped out.
+    pub no_swap: bool,
+}
+
+impl Scheduling {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A named pipe that is told of changes.
@@ -149,6 +169,7 @@ impl Default for Global {
             mail: None,
             startup_delay: Duration::ZERO,
             delay_after_boot: Duration::ZERO,
+            scheduling: Scheduling::default(),
             spacings: Vec::new(),
         }
     }

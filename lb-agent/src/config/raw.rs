@@ -68,6 +68,9 @@ pub(crate) struct RawGlobal {
     pub(crate) exchange: RawExchange,
     pub(crate) startup_delay: Option<Spanned<Duration>>,
     pub(crate) delay_after_boot: Option<Spanned<Duration>>,
+    pub(crate) rt_priority: Option<Spanned<u8>>,
+    pub(crate) nice: Option<Spanned<i8>>,
+    pub(crate) no_swap: Option<Spanned<bool>>,
     pub(crate) default_interface: Option<Spanned<String>>,
     pub(crate) vmac_prefix: Option<Spanned<String>>,
 }

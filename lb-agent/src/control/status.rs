@@ -18,6 +18,12 @@ pub struct Status {
     /// Its supervisor's process id; absent without one.
     #[serde(default)]
     pub supervisor: Option<u32>,
+    /// Its real-time priority.
+    #[serde(default)]
+    pub rt_priority: Option<u8>,
+    /// None of its memory is swapped out.
+    #[serde(default)]
+    pub memory_locked: bool,
     /// How often an agent crashed under this supervisor.
     #[serde(default)]
     pub crashes: u64,

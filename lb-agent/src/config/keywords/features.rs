@@ -53,7 +53,13 @@ pub(super) const NAMESPACE: Status = Status::NotYet(&NAMESPACE_FEATURE);
 pub(super) const HMAC: Status = Status::NotYet(&HMAC_FEATURE);
 
 pub(super) const PROCESS: Status =
-    Status::NoEffect("xlvs is one process; use systemd's settings for priority and limits");
+    Status::NoEffect("xlvs has no such process; use systemd's settings for names and limits");
+pub(super) const CHECKER: Status = Status::NoEffect(
+    "checks run in the same thread as VRRP: `vrrp_priority`, `vrrp_rt_priority` and `vrrp_no_swap` hold \
+     for them, too",
+);
+pub(super) const RTTIME: Status =
+    Status::NoEffect("the kernel would kill the agent while it loads the packet program");
 pub(super) const SNMP: Status = Status::NoEffect("xlvs has no SNMP agent");
 pub(super) const DBUS: Status = Status::NoEffect("xlvs has no D-Bus interface");
 pub(super) const FIREWALL: Status = Status::NoEffect("xlvs writes no firewall rules");

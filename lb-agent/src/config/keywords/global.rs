@@ -6,8 +6,8 @@ use super::super::diag::{Code, Diagnostic, quoted};
 use super::super::keyword::{Keyword, Status, Table, flag, line, off, off_flag};
 use super::super::raw::RawGlobal;
 use super::features::{
-    CONNECTION_SYNC, DBUS, FILES, FIREWALL, IPVS, MAIL, NETLINK, NOTIFY, OBSOLETE, PROCESS, RELOAD,
-    SCRIPTS, SNMP, STARTUP, STRICT,
+    CHECKER, CONNECTION_SYNC, DBUS, FILES, FIREWALL, IPVS, MAIL, NETLINK, NOTIFY, OBSOLETE,
+    PROCESS, RELOAD, RTTIME, SCRIPTS, SNMP, STARTUP, STRICT,
 };
 use super::{connections, global_vrrp, mail, tracking, vrrp_instance};
 
@@ -261,13 +261,6 @@ const HOST: &[Keyword<RawGlobal>] = &[
         PROCESS,
     ),
     off("bfd_process_name", "Name of the BFD process.", PROCESS),
-    off("vrrp_priority", "Nice value of the VRRP process.", PROCESS),
-    off_flag("vrrp_no_swap", "Keep the VRRP process in memory.", PROCESS),
-    off_flag(
-        "vrrp_rt_priority",
-        "Real-time priority of the VRRP process.",
-        PROCESS,
-    ),
     off_flag(
         "vrrp_cpu_affinity",
         "Processors of the VRRP process.",
@@ -276,27 +269,27 @@ const HOST: &[Keyword<RawGlobal>] = &[
     off(
         "vrrp_rlimit_rttime",
         "Real-time limit of the VRRP process.",
-        PROCESS,
+        RTTIME,
     ),
     off(
         "vrrp_rlimit_rtime",
         "Old name of `vrrp_rlimit_rttime`.",
-        PROCESS,
+        RTTIME,
     ),
     off(
         "checker_priority",
         "Nice value of the checker process.",
-        PROCESS,
+        CHECKER,
     ),
     off_flag(
         "checker_no_swap",
         "Keep the checker process in memory.",
-        PROCESS,
+        CHECKER,
     ),
     off_flag(
         "checker_rt_priority",
         "Real-time priority of the checker process.",
-        PROCESS,
+        CHECKER,
     ),
     off_flag(
         "checker_cpu_affinity",
@@ -306,12 +299,12 @@ const HOST: &[Keyword<RawGlobal>] = &[
     off(
         "checker_rlimit_rttime",
         "Real-time limit of the checker process.",
-        PROCESS,
+        CHECKER,
     ),
     off(
         "checker_rlimit_rtime",
         "Old name of `checker_rlimit_rttime`.",
-        PROCESS,
+        CHECKER,
     ),
     off("bfd_priority", "Nice value of the BFD process.", PROCESS),
     off_flag("bfd_no_swap", "Keep the BFD process in memory.", PROCESS),

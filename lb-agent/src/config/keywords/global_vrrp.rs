@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Keywords of `global_defs` that are about VRRP alone.
 
+use super::super::args::Spanned;
 use super::super::keyword::{Keyword, flag, line, off, off_flag};
 use super::super::raw::RawGlobal;
 use super::features::{ADVERT, LOGGING, NETLINK, TRACKING, VMAC};
@@ -92,6 +93,37 @@ pub(super) const ROWS: &[Keyword<RawGlobal>] = &[
         },
     )
     .default("0"),
+    line(
+        "vrrp_priority",
+        "Nice value of the agent.",
+        |raw: &mut RawGlobal, line| {
+            let value = line.signed(1, -20..=19);
+            line.set(&mut raw.nice, value.map(|v| v.map(|n| n as i8)));
+        },
+    )
+    .default("0")
+    .range("-20 to 19"),
+    flag(
+        "vrrp_no_swap",
+        "Keep the agent's memory from being swapped out.",
+        |raw: &mut RawGlobal, line| {
+            let value = line.boolean(1);
+            line.set(&mut raw.no_swap, value);
+        },
+    )
+    .default("off"),
+    flag(
+        "vrrp_rt_priority",
+        "Real-time priority of the agent (round robin); 1 without a number.",
+        |raw: &mut RawGlobal, line| {
+            let value = match line.word(1) {
+                None => Some(Spanned::new(1, line.span())),
+                Some(_) => line.number(1, 1..=99),
+            };
+            line.set(&mut raw.rt_priority, value.map(|v| v.map(|n| n as u8)));
+        },
+    )
+    .range("1 to 99"),
     off_flag(
         "dynamic_interfaces",
         "Interfaces may appear later.",

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use super::args::Spanned;
 use super::diag::Diagnostic;
-use super::model::{Config, ConnSettings, Global, NotifyFifo};
+use super::model::{Config, ConnSettings, Global, NotifyFifo, Scheduling};
 use super::raw::{RawConfig, RawGlobal};
 
 /// Gives the file its meaning; findings are added to `diagnostics`.
@@ -45,6 +45,11 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
     global.script_security = raw.global.script_security.is_some();
     let seconds = |said: Option<Spanned<Duration>>| said.map_or(Duration::ZERO, |said| said.value);
     global.startup_delay = seconds(raw.global.startup_delay);
+    global.scheduling = Scheduling {
+        rt_priority: raw.global.rt_priority.map(|said| said.value),
+        nice: raw.global.nice.map(|said| said.value),
+        no_swap: is_set(raw.global.no_swap),
+    };
     global.delay_after_boot = seconds(raw.global.delay_after_boot);
     global.mail = track::mail(&raw.global);
     global.spacings = vrrp::exchange::spacings(raw, diagnostics);

@@ -518,6 +518,25 @@ fn settings_of_connections_are_read() {
 }
 
 #[test]
+fn the_agents_scheduling_is_read() {
+    let text = "global_defs {\nvrrp_rt_priority 50\nvrrp_priority -15\nvrrp_no_swap\n}\n";
+    let loaded = parse("t", text);
+    let scheduling = loaded.config.global.scheduling;
+    assert_eq!(
+        (scheduling.rt_priority, scheduling.nice),
+        (Some(50), Some(-15))
+    );
+    assert!(scheduling.no_swap);
+    assert_eq!(codes(&loaded), Vec::<&str>::new());
+    let loaded = parse("t", "global_defs {\nvrrp_rt_priority\n}\n");
+    assert_eq!(loaded.config.global.scheduling.rt_priority, Some(1));
+    for line in ["vrrp_rt_priority 100", "vrrp_priority 20"] {
+        let loaded = parse("t", &format!("global_defs {{\n{line}\n}}\n"));
+        assert_eq!(codes(&loaded), ["out-of-range"], "{line}");
+    }
+}
+
+#[test]
 fn each_fifo_is_opened_once_and_knows_whom_it_is_told_of() {
     let loaded = parse(
         "t",
