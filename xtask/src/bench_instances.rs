@@ -55,7 +55,7 @@ struct Row {
     start_seconds: f64,
     master: Cost,
     backup: Cost,
-    /// Addresses that were not where they belong at any look beside the busy loops.
+    /// Addresses that were not where they belong at any look, or takeovers that the log tells of.
     moved: Option<u32>,
 }
 
@@ -164,6 +164,16 @@ impl Pair {
         Ok(took)
     }
 
+    /// Times the second became MASTER of an instance since it began, as its log says: also for a
+    /// moment between two looks.
+    fn takeovers(&self) -> u32 {
+        let log = self.second.log();
+        let signs = ["-> MASTER", "Entering MASTER STATE"];
+        let lines = log.lines();
+        let count = lines.filter(|line| signs.iter().any(|sign| line.contains(sign)));
+        u32::try_from(count.count()).unwrap_or(u32::MAX)
+    }
+
     /// The most addresses that were elsewhere than on the first, at a look every few seconds.
     fn watch(&mut self, time: Duration, work: &Work) -> Result<u32> {
         let end = Instant::now() + time;
@@ -175,7 +185,7 @@ impl Pair {
             moved = moved.max(missing).max(held(&self.second));
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(moved);
+                return Ok(moved.max(self.takeovers()));
             }
             work.line(&format!("{} s left", left.as_secs()));
             // Looking costs more than either program, so it is done rarely.
