@@ -280,14 +280,14 @@ impl Director {
             .iter()
             .filter(|old| !now.addresses.contains(old))
         {
-            if let Ok(link) = links::find(&self.netlink, device(address)).await {
-                let removed = addrs::remove(&self.netlink, link.ifindex, address).await;
+            if let Ok(ifindex) = links::index(&self.netlink, device(address)).await {
+                let removed = addrs::remove(&self.netlink, ifindex, address).await;
                 errors.extend(removed.err().map(|err| err.to_string()));
             }
         }
         for address in &now.addresses {
-            let added = match links::find(&self.netlink, device(address)).await {
-                Ok(link) => addrs::add(&self.netlink, link.ifindex, address)
+            let added = match links::index(&self.netlink, device(address)).await {
+                Ok(ifindex) => addrs::add(&self.netlink, ifindex, address)
                     .await
                     .map_err(|err| err.to_string()),
                 Err(err) => Err(err.to_string()),
@@ -440,8 +440,8 @@ impl Director {
     async fn remove_addresses(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
         let mut result = Ok(());
         for vip in instance.addresses() {
-            let removed = match links::find(&self.netlink, instance.device_of(vip)).await {
-                Ok(link) => addrs::remove(&self.netlink, link.ifindex, vip)
+            let removed = match links::index(&self.netlink, instance.device_of(vip)).await {
+                Ok(ifindex) => addrs::remove(&self.netlink, ifindex, vip)
                     .await
                     .map_err(DirectorError::from),
                 // An interface that is gone took its addresses along.
@@ -467,8 +467,8 @@ impl Host for Director {
             }
         }
         for vip in instance.addresses() {
-            let link = links::find(&self.netlink, instance.device_of(vip)).await?;
-            addrs::add(&self.netlink, link.ifindex, vip).await?;
+            let ifindex = links::index(&self.netlink, instance.device_of(vip)).await?;
+            addrs::add(&self.netlink, ifindex, vip).await?;
         }
         // KEEPALIVED: a route that the kernel refuses costs that route, not the role.
         for route in &instance.routes {

@@ -14,7 +14,9 @@ use xlvs_tests::lab;
 use xlvs_tests::site::{self, Site};
 
 use crate::progress::Work;
-use crate::{bench_connections, bench_forward, bench_ipvs, bench_packet, build, run, setup};
+use crate::{
+    bench_connections, bench_forward, bench_instances, bench_ipvs, bench_packet, build, run, setup,
+};
 
 /// What a moved role may cost beyond what the protocol waits, in milliseconds.
 const OUTAGE_GOAL_MS: f64 = 20.0;
@@ -36,6 +38,8 @@ enum What {
     Forward(bench_forward::Args),
     /// New connections a second, cost of a packet and memory as the table grows.
     Connections(bench_connections::Args),
+    /// Processor time and memory of a thousand VRRP instances, beside keepalived.
+    Instances(bench_instances::Args),
     /// Instructions a packet beside IPVS, on Debian's kernel in a virtual machine.
     Ipvs(bench_ipvs::Args),
 }
@@ -140,6 +144,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         What::Packet(options) => return bench_packet::main(options),
         What::Forward(options) => return bench_forward::main(options),
         What::Connections(options) => return bench_connections::main(options),
+        What::Instances(options) => return bench_instances::main(options),
         What::Ipvs(options) => return bench_ipvs::main(options),
     };
     if !run::is_prepared() {

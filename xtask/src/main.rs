@@ -8,6 +8,7 @@ mod apt;
 mod bench;
 mod bench_connections;
 mod bench_forward;
+mod bench_instances;
 mod bench_ipvs;
 mod bench_packet;
 mod build;

@@ -105,6 +105,18 @@ pub async fn find(handle: &Handle, name: &str) -> Result<Link, LinkError> {
     })
 }
 
+/// The index of the interface called `name`, without asking for more.
+///
+/// A description costs a list of all addresses of the host, and a thousand virtual routers with an
+/// address each would be a million of them.
+pub async fn index(handle: &Handle, name: &str) -> Result<u32, LinkError> {
+    match nix::net::if_::if_nametoindex(name) {
+        Ok(ifindex) => Ok(ifindex),
+        // The description says what there is instead.
+        Err(_) => find(handle, name).await.map(|link| link.ifindex),
+    }
+}
+
 fn name_of(message: &LinkMessage) -> Option<&str> {
     message.attributes.iter().find_map(|a| match a {
         LinkAttribute::IfName(name) => Some(name.as_str()),

@@ -16,6 +16,7 @@
 //! Timers are tokio's: up to 1 ms late, never early.
 
 mod handover;
+mod index;
 mod tracking;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,12 +45,15 @@ use super::time::Nanos;
 use crate::config::model::{Family, Global, Tracked, UnicastPeer, Vmac, VrrpInstance};
 use crate::netlink::links::{self, Link, LinkError};
 use crate::netlink::vmac::Vmacs;
-use crate::supervisor::page::Held;
 pub use handover::Handover;
+use index::{Index, needs_look};
 use tracking::{GroupSlot, group_notice};
 
 /// Datagrams read from one interface before timers get their turn.
 pub const DRAIN_MAX: usize = 64;
+/// How long what an interface is like counts as known while addresses are announced there: asking
+/// lists all addresses of the host, and a thousand instances may announce at once.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
 /// How often an interface that cannot be used is looked at again, should no one report it.
 pub const RESCAN_EVERY: Duration = Duration::from_secs(1);
 
@@ -103,6 +107,10 @@ pub struct Driver<H: Host> {
     host: H,
     netlink: Handle,
     slots: Vec<Slot>,
+    /// Of the slots.
+    index: Index,
+    /// Some slots wait for their start.
+    waiting: bool,
     ports: Vec<VrrpSocket>,
     rescan_at: Option<Nanos>,
     /// Name and whether it carries traffic, of each interface by its index.
@@ -113,6 +121,8 @@ pub struct Driver<H: Host> {
     groups: BTreeMap<String, GroupSlot>,
     /// Announcements whose turn has not come.
     announcements: Queue,
+    /// Open ones by their interfaces, since when.
+    announcers: BTreeMap<String, (Nanos, Announcer)>,
     /// No instance starts before.
     begin_at: Nanos,
     vmacs: Vmacs,
@@ -129,12 +139,15 @@ impl<H: Host> Driver<H> {
             host,
             netlink,
             slots: Vec::new(),
+            index: Index::default(),
+            waiting: false,
             ports: Vec::new(),
             rescan_at: None,
             interfaces: BTreeMap::new(),
             conditions: BTreeMap::new(),
             groups: BTreeMap::new(),
             announcements: Queue::default(),
+            announcers: BTreeMap::new(),
             begin_at: Nanos::default(),
             vmacs: Vmacs::default(),
             recorder: None,
@@ -183,11 +196,10 @@ impl<H: Host> Driver<H> {
         for port in 0..self.ports.len() {
             self.drain(port).await;
         }
-        for at in 0..self.slots.len() {
-            let due = self.slots.get(at).and_then(|slot| slot.fsm.poll_timeout());
-            if due.is_some_and(|due| due <= now()) {
-                self.step(at, Input::Timer).await;
-            }
+        let mut from = 0;
+        while let Some(at) = self.index.due(from, now()) {
+            self.step(at, Input::Timer).await;
+            from = at.saturating_add(1);
         }
         self.announce();
         if self.rescan_at.is_some_and(|due| due <= now()) {
@@ -227,6 +239,7 @@ impl<H: Host> Driver<H> {
             }
         }
         self.slots.retain(|slot| instances.contains(&slot.config));
+        self.index.rebuild(&self.slots);
         self.drop_vmacs(&old, &instances).await;
         let remains = |name: &String| {
             let mut of = instances.iter().map(|new| new.group.as_ref());
@@ -251,6 +264,7 @@ impl<H: Host> Driver<H> {
         }
         self.slots
             .sort_by_key(|slot| order.iter().position(|name| *name == slot.config.name));
+        self.index.rebuild(&self.slots);
         self.sweep_ports();
         self.plan_rescan();
     }
@@ -285,15 +299,6 @@ impl<H: Host> Driver<H> {
         self.revision
     }
 
-    /// What each MASTER holds, with the adverts that would speak for it.
-    pub fn held(&self) -> Vec<Held> {
-        let masters = self
-            .slots
-            .iter()
-            .filter(|slot| slot.fsm.state() == State::Master);
-        masters.map(Slot::held).collect()
-    }
-
     async fn start(&mut self, config: VrrpInstance) {
         // An owner's addresses may be the interface's own, and it claims them at once anyway.
         if config.priority != PRIORITY_OWNER
@@ -315,11 +320,13 @@ impl<H: Host> Driver<H> {
             });
         }
         self.slots.push(slot);
+        self.index.rebuild(&self.slots);
         let at = self.slots.len().saturating_sub(1);
         self.step(at, Input::Tracks(verdict)).await;
         if now() < self.begin_at {
             if let Some(slot) = self.slots.get_mut(at) {
                 slot.waits = true;
+                self.waiting = true;
                 let seconds = self.begin_at.since(now()).as_secs_f64();
                 info!("{}: starts in {seconds:.1} s", slot.config.name);
             }
@@ -358,8 +365,7 @@ impl<H: Host> Driver<H> {
 
     /// When the instances start that wait for their time.
     fn begins(&self) -> Option<Nanos> {
-        let waits = self.slots.iter().any(|slot| slot.waits);
-        waits.then_some(self.begin_at)
+        self.waiting.then_some(self.begin_at)
     }
 
     /// Starts the instances whose time has come.
@@ -367,6 +373,7 @@ impl<H: Host> Driver<H> {
         if self.begins().is_none_or(|at| now() < at) {
             return;
         }
+        self.waiting = false;
         for at in 0..self.slots.len() {
             let waits = self
                 .slots
@@ -420,6 +427,9 @@ impl<H: Host> Driver<H> {
                     next = self.perform(at, action).await.or(next);
                 }
             }
+            if let Some(slot) = self.slots.get(at) {
+                self.index.note(at, slot);
+            }
         }
     }
 
@@ -467,8 +477,9 @@ impl<H: Host> Driver<H> {
 
     /// Sends the announcements whose turn it is.
     fn announce(&mut self) {
-        let mut open: Option<Announcer> = None;
         let mut failed: BTreeSet<String> = BTreeSet::new();
+        self.announcers
+            .retain(|_, (opened, _)| now().since(*opened) < REOPEN_AFTER);
         for packet in self.announcements.due(now()) {
             let Announcement {
                 instance,
@@ -479,14 +490,19 @@ impl<H: Host> Driver<H> {
             if failed.contains(&device) {
                 continue;
             }
-            let known = open.take().filter(|known| known.device() == device);
-            let announcer = known.map_or_else(|| Announcer::open(&device), Ok);
-            let sent = announcer.and_then(|announcer| {
+            let known = self.announcers.remove(&device);
+            let announcer = known.map_or_else(
+                || Announcer::open(&device).map(|announcer| (now(), announcer)),
+                Ok,
+            );
+            let sent = announcer.and_then(|(opened, announcer)| {
                 announcer.announce(addr)?;
-                Ok(announcer)
+                Ok((opened, announcer))
             });
             match sent {
-                Ok(announcer) => open = Some(announcer),
+                Ok(announcer) => {
+                    self.announcers.insert(device, announcer);
+                }
                 Err(cause) => {
                     warn!("{instance}: {cause}");
                     failed.insert(device);
@@ -524,13 +540,13 @@ impl<H: Host> Driver<H> {
         let vrid = datagram
             .and_then(|datagram| datagram.peek())
             .map(|peek| peek.vrid);
-        for at in 0..self.slots.len() {
+        let mut from = 0;
+        while let Some(at) = self.index.concerned(from, vrid) {
+            from = at.saturating_add(1);
             let Some(slot) = self.slots.get_mut(at) else {
                 continue;
             };
-            let concerns = slot.port == Some(ifindex)
-                && slot.kind() == kind
-                && vrid.is_none_or(|vrid| vrid == slot.config.vrid);
+            let concerns = slot.port == Some(ifindex) && slot.kind() == kind;
             if concerns && let Some(input) = slot.receive(now(), datagram.as_ref()) {
                 if slot.is_above(&input) {
                     self.host.notify(slot.notice(Told::MasterRxLowerPri));
@@ -541,7 +557,7 @@ impl<H: Host> Driver<H> {
     }
 
     fn next_timer(&self) -> Option<Nanos> {
-        let timers = self.slots.iter().filter_map(|slot| slot.fsm.poll_timeout());
+        let timers = self.index.next_timer().into_iter();
         let others = [
             self.rescan_at,
             self.announcements.poll_timeout(),
@@ -551,8 +567,7 @@ impl<H: Host> Driver<H> {
     }
 
     fn plan_rescan(&mut self) {
-        let wanted = self.slots.iter().any(needs_look);
-        if !wanted {
+        if !self.index.looks() {
             self.rescan_at = None;
         } else if self.rescan_at.is_none() {
             self.rescan_at = Some(now() + RESCAN_EVERY);
@@ -684,12 +699,6 @@ impl<H: Host> Driver<H> {
             slots.any(|slot| slot.port == ifindex && slot.kind() == port.kind())
         });
     }
-}
-
-/// FAULT without a source means waiting for the interface.
-fn needs_look(slot: &Slot) -> bool {
-    let waiting = slot.fsm.state() == State::Fault && slot.fsm.source().is_none();
-    slot.suspect || waiting
 }
 
 /// The address that an instance sends from.

@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use tracing::info;
 
 use super::super::event::{Input, State};
+use super::super::slot::Slot;
 use super::{Driver, Host};
+use crate::supervisor::page::Held;
 
 /// How a hand-over went, or goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,15 @@ impl<H: Host> Driver<H> {
         let masters = self.slots.iter();
         let masters = masters.filter(|slot| slot.fsm.state() == State::Master);
         masters.map(|slot| slot.config.name.clone()).collect()
+    }
+
+    /// What each MASTER holds, with the adverts that would speak for it.
+    pub fn held(&self) -> Vec<Held> {
+        let masters = self
+            .slots
+            .iter()
+            .filter(|slot| slot.fsm.state() == State::Master);
+        masters.map(Slot::held).collect()
     }
 
     /// The state of an instance, if there is one of that name.
