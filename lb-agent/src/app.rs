@@ -142,6 +142,8 @@ pub async fn run(options: Options) -> Result<()> {
     }
     systemd::tell(Moment::Stopping);
     agent.driver.shutdown().await;
+    // What a predecessor left, and no instance has claimed yet.
+    agent.driver.host().settle(&[], &[]).await;
     // Its sessions say that they end.
     let _ = agent.bfd.reconfigure(&[]);
     agent.driver.host().set_dataplane(None);

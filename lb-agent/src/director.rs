@@ -184,7 +184,7 @@ impl Director {
         for name in names {
             if let Some(instance) = self.spared.remove(&name)
                 && !self.claims.contains_key(&name)
-                && let Err(err) = self.remove_addresses(&instance).await
+                && let Err(err) = self.clear(&instance).await
             {
                 error!("{name}: cannot remove what an earlier run left: {err}");
             }
@@ -436,6 +436,20 @@ impl Director {
         Ok(())
     }
 
+    /// Removes rules, routes and addresses.
+    async fn clear(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
+        let mut result = Ok(());
+        for rule in instance.rules.iter().rev() {
+            let removed = tables::remove_rule(&self.netlink, rule).await;
+            result = result.and(removed.map_err(DirectorError::from));
+        }
+        for route in instance.routes.iter().rev() {
+            let removed = tables::remove_route(&self.netlink, route).await;
+            result = result.and(removed.map_err(DirectorError::from));
+        }
+        result.and(self.remove_addresses(instance).await)
+    }
+
     /// Every address is tried, the first error is told.
     async fn remove_addresses(&mut self, instance: &VrrpInstance) -> Result<(), DirectorError> {
         let mut result = Ok(());
@@ -492,16 +506,7 @@ impl Host for Director {
             self.spared.insert(instance.name.clone(), instance.clone());
             return Ok(());
         }
-        let mut result = Ok(());
-        for rule in instance.rules.iter().rev() {
-            let removed = tables::remove_rule(&self.netlink, rule).await;
-            result = result.and(removed.map_err(DirectorError::from));
-        }
-        for route in instance.routes.iter().rev() {
-            let removed = tables::remove_route(&self.netlink, route).await;
-            result = result.and(removed.map_err(DirectorError::from));
-        }
-        result.and(self.remove_addresses(instance).await)
+        self.clear(instance).await
     }
 
     fn detach(&mut self, instance: &VrrpInstance) {

@@ -22,6 +22,9 @@ const REQUEST_MAX: u64 = 64 * 1024;
 /// Pause after a failed `accept` (out of descriptors, say), so that it cannot spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A killed agent's socket answers no longer than this.
+const DYING: Duration = Duration::from_secs(2);
+
 /// A request on its way to the agent's loop, with the way back.
 pub type Call = (Request, oneshot::Sender<Answer>);
 
@@ -72,8 +75,13 @@ impl Server {
             path: path.to_owned(),
             cause,
         };
-        if UnixStream::connect(path).await.is_ok() {
-            return Err(ControlError::InUse(path.to_owned()));
+        while let Ok(mut other) = UnixStream::connect(path).await {
+            // One that was killed a moment ago is gone once the kernel has taken it apart; a living one
+            // waits for a request.
+            let end = tokio::time::timeout(DYING, other.read_u8()).await;
+            if end.is_err() {
+                return Err(ControlError::InUse(path.to_owned()));
+            }
         }
         match fs::remove_file(path) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(failed(err)),

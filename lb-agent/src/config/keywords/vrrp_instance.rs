@@ -396,10 +396,7 @@ const WIRE: &[Keyword<RawInstance>] = &[
     off_flag(
         "use_ipvlan",
         "Hold the addresses on an ipvlan interface.",
-        Status::Refused(
-            "xlvs makes no ipvlan interface; without the line the addresses go to `interface` itself, \
-             whose MAC address an ipvlan interface has, too",
-        ),
+        VMAC,
     ),
     off_flag(
         "vmac_garp_intvl",
