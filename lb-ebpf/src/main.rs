@@ -426,10 +426,16 @@ impl<const FOLLOWED: bool> Tables for BpfTables<FOLLOWED> {
 
     #[inline(always)]
     fn load(&self, dest: u32) -> Option<Load> {
-        // SAFETY: inside a map value. Volatile: other CPUs change it.
-        LOADS
-            .get_ptr(dest)
-            .map(|row| unsafe { row.read_volatile() })
+        // SAFETY: inside a map value. Volatile: other CPUs change it. The agent sets thresholds, which
+        // few look at.
+        LOADS.get_ptr(dest).map(|row| unsafe {
+            Load {
+                conns: (&raw const (*row).conns).read_volatile(),
+                upper: (*row).upper,
+                lower: (*row).lower,
+                overloaded: (&raw const (*row).overloaded).read_volatile(),
+            }
+        })
     }
 
     #[inline(always)]
