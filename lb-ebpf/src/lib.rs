@@ -114,7 +114,7 @@ pub fn ipv6<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, ip_offset: usize) -
 /// A packet that is neither TCP, UDP nor SCTP, from its Ethernet header on.
 #[inline(always)]
 pub fn other_protocol<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcome {
-    match parse::link_layer(pkt, tables) {
+    match parse::link_layer_again(pkt, tables) {
         Ok((offset, Carries::Ipv4)) => icmp::ipv4(pkt, tables, offset),
         Ok((offset, Carries::Ipv6)) => icmp::ipv6(pkt, tables, offset),
         Err(verdict) => verdict.into(),
@@ -124,7 +124,7 @@ pub fn other_protocol<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcom
 /// An IPv4 fragment, from its Ethernet header on.
 #[inline(always)]
 pub fn fragment<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcome {
-    match parse::link_layer(pkt, tables) {
+    match parse::link_layer_again(pkt, tables) {
         Ok((offset, _)) => fragment::ipv4(pkt, tables, offset),
         Err(verdict) => verdict.into(),
     }
@@ -158,7 +158,7 @@ fn balance<A: Addr, P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, flow: &Flow
 /// client, it goes there; else `verdict` stands.
 #[inline(always)]
 pub fn reply<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, verdict: Verdict) -> Outcome {
-    match parse::link_layer(pkt, tables) {
+    match parse::link_layer_again(pkt, tables) {
         Ok((offset, Carries::Ipv4)) => match parse::ipv4(pkt, offset) {
             Ok(flow) => answer(pkt, tables, &flow, verdict),
             Err(verdict) => verdict.into(),

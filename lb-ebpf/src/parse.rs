@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From a frame to a [`Flow`], or to the reason why the frame is none of ours.
 
-use lb_common::abi::{LINK_VIRTUAL, mac_key};
+use lb_common::abi::{LINK_VIRTUAL, Link, mac_key};
 use lb_common::state::{self, UNSTEADY};
 use lb_common::verdict::Verdict;
 use lb_common::wire::{
@@ -70,6 +70,30 @@ pub enum Carries {
 /// Ethernet and VLAN tags; where the IP header starts, and of which family it is.
 #[inline(always)]
 pub fn link_layer<P: Packet, T: Tables>(pkt: &P, tables: &T) -> Result<(usize, Carries), Verdict> {
+    tagged(pkt, tables, |link, ifindex, eth| {
+        link.is_dst_of(eth)
+            || link.known & LINK_VIRTUAL != 0 && tables.is_virtual_mac(mac_key(ifindex, eth))
+    })
+}
+
+/// The same in a program that another one went on in, which has looked whom the frame is for.
+///
+/// VERIFIER(6.1): what is looked at twice is walked through many times.
+#[inline(always)]
+pub fn link_layer_again<P: Packet, T: Tables>(
+    pkt: &P,
+    tables: &T,
+) -> Result<(usize, Carries), Verdict> {
+    tagged(pkt, tables, |_, _, _| true)
+}
+
+/// Ethernet and VLAN tags of a frame that is `ours`.
+#[inline(always)]
+fn tagged<P: Packet, T: Tables>(
+    pkt: &P,
+    tables: &T,
+    ours: impl FnOnce(&Link, u32, &EthWords) -> bool,
+) -> Result<(usize, Carries), Verdict> {
     let eth: EthWords = pkt.load(0).ok_or(Verdict::DropTruncatedFrame)?;
     let mut ethertype = u16::from_be(eth.ethertype);
     let mut offset = Eth::LEN;
@@ -92,11 +116,7 @@ pub fn link_layer<P: Packet, T: Tables>(pkt: &P, tables: &T) -> Result<(usize, C
     match tables.link(ifindex) {
         // VERIFIER: a byte that is always zero, which the verifier cannot know, makes one unknown
         // number of the three possible offsets: what follows is verified once, not thrice.
-        Some(link)
-            if link.is_dst_of(&eth)
-                || link.known & LINK_VIRTUAL != 0
-                    && tables.is_virtual_mac(mac_key(ifindex, &eth)) =>
-        {
+        Some(link) if ours(link, ifindex, &eth) => {
             Ok(((offset + link.zero as usize) & OFFSET_MASK, carries))
         }
         _ => Err(Verdict::PassOtherHost),

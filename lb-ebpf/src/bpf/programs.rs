@@ -112,7 +112,7 @@ fn begin<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn ipv6<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
     let (mut pkt, tables) = (XdpPacket { ctx }, BpfTables::<FOLLOWED>);
-    let outcome = match lb_ebpf::parse::link_layer(&pkt, &tables) {
+    let outcome = match lb_ebpf::parse::link_layer_again(&pkt, &tables) {
         Ok((offset, _)) => lb_ebpf::ipv6(&mut pkt, &tables, offset),
         Err(verdict) => verdict.into(),
     };
