@@ -196,7 +196,13 @@ impl Director {
         };
         if !waits {
             let wanted = self.wanted();
-            for ifindex in std::mem::take(&mut self.inherited) {
+            let inherited = std::mem::take(&mut self.inherited);
+            if let (Some(dataplane), false) = (&mut self.dataplane, inherited.is_empty())
+                && let Err(err) = dataplane.hold_macs(&self.macs.values().copied().collect())
+            {
+                error!("{err}; frames to an earlier run's virtual MAC addresses are still taken");
+            }
+            for ifindex in inherited {
                 if let Some(dataplane) = &mut self.dataplane
                     && !wanted.contains(&ifindex)
                 {

@@ -12,6 +12,7 @@ pub mod bfd;
 pub mod cli;
 pub mod config;
 pub mod control;
+mod counters;
 pub mod dataplane;
 pub mod director;
 mod follow;

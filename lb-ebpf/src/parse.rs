@@ -9,7 +9,7 @@ use lb_common::wire::{
     Ipv4, Ipv6, PROTO_SCTP, PROTO_TCP, PROTO_UDP, Ports, Sctp, Tcp, Udp, Vlan,
 };
 
-use crate::family::{Addr, V4, V6};
+use crate::family::{V4, V6};
 use crate::packet::Packet;
 use crate::tables::Tables;
 
@@ -48,14 +48,6 @@ pub struct Flow<A> {
     pub steady: u8,
     /// Length of the IP datagram, bytes.
     pub ip_len: u32,
-}
-
-impl<A: Addr> Flow<A> {
-    /// Both ports as one word, source first.
-    #[inline(always)]
-    pub fn port_word(&self) -> u32 {
-        self.ports.word()
-    }
 }
 
 /// What an Ethernet frame carries.

@@ -32,13 +32,7 @@ fn depart_with(
     let mut site = Site::raise(name, [Software::Xlvs; 2])?;
     experiment::elect(&mut site, configs)?;
     for director in &mut site.directors {
-        director.await_status("all servers UP", ELECTION, |status| {
-            let mut servers = status
-                .services
-                .iter()
-                .flat_map(|service| &service.real_servers);
-            servers.all(|server| server.state == "UP" && server.mac.is_some())
-        })?;
+        director.await_servers_up(ELECTION)?;
     }
     let requester = Requester::start(&site.client, VIP, PACE)?;
     wait::until_true(ELECTION, "requests to be answered", || {
@@ -73,13 +67,7 @@ fn serving(name: &str, speed: Speed) -> anyhow::Result<(Site, Requester)> {
     let mut site = Site::raise(name, [Software::Xlvs; 2])?;
     experiment::elect(&mut site, &site::configs(speed))?;
     for director in &mut site.directors {
-        director.await_status("all servers UP", ELECTION, |status| {
-            let mut servers = status
-                .services
-                .iter()
-                .flat_map(|service| &service.real_servers);
-            servers.all(|server| server.state == "UP" && server.mac.is_some())
-        })?;
+        director.await_servers_up(ELECTION)?;
     }
     let requester = Requester::start(&site.client, VIP, PACE / 2)?;
     await_answers(&requester)?;

@@ -20,13 +20,7 @@ fn site_with(name: &str, config: &DirectorConfig) -> Outcome<Site> {
     let [director, _] = &mut site.directors;
     director.start(&config.text())?;
     director.await_address(VIP, ELECTION)?;
-    director.await_status("all servers UP with a MAC", ELECTION, |status| {
-        let mut servers = status
-            .services
-            .iter()
-            .flat_map(|service| &service.real_servers);
-        servers.all(|server| server.state == "UP" && server.mac.is_some())
-    })?;
+    director.await_servers_up(ELECTION)?;
     Ok(site)
 }
 

@@ -236,6 +236,18 @@ impl Director {
         std::fs::read_to_string(self.host.path("daemon.log")).unwrap_or_default()
     }
 
+    /// Waits until all real servers are UP and their MAC addresses are known.
+    pub fn await_servers_up(&mut self, deadline: Duration) -> Result<()> {
+        self.await_status("all servers UP with a MAC", deadline, |status| {
+            let mut servers = status
+                .services
+                .iter()
+                .flat_map(|service| &service.real_servers);
+            servers.all(|server| server.state == "UP" && server.mac.is_some())
+        })
+        .map(drop)
+    }
+
     /// An error with the end of the log, unless the daemon still runs.
     pub fn expect_running(&mut self) -> Result<()> {
         let Some(process) = self.process.as_mut() else {

@@ -29,13 +29,7 @@ fn serving(name: &str) -> Outcome<(Site, DirectorConfig)> {
     let [director, _] = &mut site.directors;
     director.start(&config.text())?;
     director.await_address(VIP, ELECTION)?;
-    director.await_status("servers UP", ELECTION, |status| {
-        let mut servers = status
-            .services
-            .iter()
-            .flat_map(|service| &service.real_servers);
-        servers.all(|server| server.state == "UP" && server.mac.is_some())
-    })?;
+    director.await_servers_up(ELECTION)?;
     Ok((site, config))
 }
 
@@ -154,13 +148,7 @@ fn a_master_that_learns_of_its_first_virtual_server_attaches_the_program() -> Ou
     wait::until_true(ELECTION, "the program to be attached", || {
         xdp::attachment(director.host()).is_ok_and(|attachment| attachment.is_some())
     })?;
-    director.await_status("servers UP", ELECTION, |status| {
-        let mut servers = status
-            .services
-            .iter()
-            .flat_map(|service| &service.real_servers);
-        servers.all(|server| server.state == "UP" && server.mac.is_some())
-    })?;
+    director.await_servers_up(ELECTION)?;
     let requester = Requester::start(&site.client, VIP, Duration::from_millis(5))?;
     wait::until_true(ELECTION, "answers", || requester.answered() >= 100)?;
     assert_eq!(requester.finish()?.lost, 0);

@@ -4,30 +4,7 @@
 //! In: [`Counter`]s from `packet` (refusals) and `sessions` (the rest). Out: figures by name.
 //! Invariant: each datagram that arrives counts exactly one of `rcvd` and the refusals.
 
-macro_rules! counters {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
-        /// One thing that can happen to a BFD packet.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Counter {
-            $($(#[doc = $doc])+ $variant,)+
-        }
-
-        impl Counter {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
-
-            /// Name in status output.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
-            }
-
-            /// What it counts, in a sentence.
-            pub const fn doc(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($doc),+).trim_ascii_start(),)+ }
-            }
-        }
-    };
-}
+use crate::counters::counters;
 
 counters! {
     /// Packets received and believed.
@@ -60,28 +37,4 @@ counters! {
     TtlErr = "ttl_err",
     /// Refused: no session has this neighbour or discriminator.
     NoSession = "no_session",
-}
-
-/// A figure for every [`Counter`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters([u64; Counter::ALL.len()]);
-
-impl Counters {
-    /// Counts one.
-    pub fn bump(&mut self, counter: Counter) {
-        if let Some(figure) = self.0.get_mut(counter as usize) {
-            *figure = figure.saturating_add(1);
-        }
-    }
-
-    /// The figure of `counter`.
-    pub fn of(&self, counter: Counter) -> u64 {
-        self.0.get(counter as usize).copied().unwrap_or_default()
-    }
-
-    /// All, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        let all = Counter::ALL.iter();
-        all.map(|counter| (counter.name(), self.of(*counter)))
-    }
 }

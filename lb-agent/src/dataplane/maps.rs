@@ -73,13 +73,17 @@ impl Maps {
     /// Performs planned operations in their order, which is what keeps changes atomic.
     pub(super) fn perform(&mut self, ops: &[Op]) -> Result<(), DataplaneError> {
         for op in ops {
+            let is_shared = matches!(
+                op,
+                Op::PutLink { .. } | Op::PutSettings { .. } | Op::PutFilter { .. }
+            );
+            if !is_shared {
+                self.write_shared()?;
+            }
             let (map, done) = self.perform_one(op);
             done.map_err(|source| DataplaneError::Map { map, source })?;
         }
-        self.write_shared().map_err(|source| DataplaneError::Map {
-            map: names::SHARED,
-            source,
-        })
+        self.write_shared()
     }
 
     /// Changes the global data, which is written before anything else is, and once for many changes.
@@ -92,12 +96,16 @@ impl Maps {
     /// Writes the global data in any case.
     pub(super) fn write_shared_anew(&mut self) -> Result<(), DataplaneError> {
         self.is_stale = true;
-        self.perform(&[])
+        self.write_shared()
     }
 
-    fn write_shared(&mut self) -> Result<(), MapError> {
+    fn write_shared(&mut self) -> Result<(), DataplaneError> {
         if self.is_stale {
-            self.shared_map.set(0, Abi(*self.shared), 0)?;
+            let done = self.shared_map.set(0, Abi(*self.shared), 0);
+            done.map_err(|source| DataplaneError::Map {
+                map: names::SHARED,
+                source,
+            })?;
             self.is_stale = false;
         }
         Ok(())
@@ -106,20 +114,11 @@ impl Maps {
     fn perform_one(&mut self, op: &Op) -> (&'static str, Result<(), MapError>) {
         match op {
             Op::PutLink { ifindex, row } => {
-                return self.share(|shared| put(&mut shared.links, *ifindex, *row));
+                self.share(|shared| put(&mut shared.links, *ifindex, *row))
             }
-            Op::PutSettings { row } => return self.share(|shared| shared.settings = *row),
+            Op::PutSettings { row } => self.share(|shared| shared.settings = *row),
             Op::PutFilter { index, row } => {
-                return self.share(|shared| put(&mut shared.filter, *index, *row));
-            }
-            _ => {}
-        }
-        if let Err(err) = self.write_shared() {
-            return (names::SHARED, Err(err));
-        }
-        match op {
-            Op::PutLink { .. } | Op::PutSettings { .. } | Op::PutFilter { .. } => {
-                (names::SHARED, Ok(()))
+                self.share(|shared| put(&mut shared.filter, *index, *row))
             }
             Op::PutMac { key } => (names::MACS, self.macs.insert(*key, 0, 0)),
             Op::RemoveMac { key } => (names::MACS, self.macs.remove(key)),

@@ -1,38 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The closed table of what can happen to an advert: one name, one sentence, one counter each.
 //!
+//! KEEPALIVED: names that its statistics have are kept.
+//!
 //! In: [`Counter`]s from `packet` (refusals) and `driver` (the rest). Out: figures by name, for
 //! status, metrics and logs. Invariant: nothing that arrives on a VRRP socket for an instance
 //! leaves without having counted exactly one of `advert_rcvd` or a refusal.
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
-
-macro_rules! counters {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
-        /// One thing that can happen to an advert.
-        ///
-        /// KEEPALIVED: names that its statistics have are kept.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Counter {
-            $($(#[doc = $doc])+ $variant,)+
-        }
-
-        impl Counter {
-            /// All of them, in the order in which a datagram meets them.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
-
-            /// Name in status output and metrics.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
-            }
-
-            /// What it counts, in a sentence.
-            pub const fn doc(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($doc),+).trim_ascii_start(),)+ }
-            }
-        }
-    };
-}
+use crate::counters::counters;
 
 counters! {
     /// Adverts received and believed.
@@ -88,35 +63,6 @@ counters! {
     SplitBrain = "split_brain",
     /// Adverts that could not be sent.
     SendErr = "send_err",
-}
-
-/// A figure for every [`Counter`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters([u64; Counter::ALL.len()]);
-
-impl Counters {
-    /// Counts one.
-    pub fn bump(&mut self, counter: Counter) {
-        if let Some(figure) = self.0.get_mut(counter as usize) {
-            *figure = figure.saturating_add(1);
-        }
-    }
-
-    /// The figure of `counter`.
-    pub fn of(&self, counter: Counter) -> u64 {
-        self.0.get(counter as usize).copied().unwrap_or_default()
-    }
-}
-
-/// A map from name to figure, in the table's order.
-impl Serialize for Counters {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(Counter::ALL.len()))?;
-        for counter in Counter::ALL {
-            map.serialize_entry(counter.name(), &self.of(*counter))?;
-        }
-        map.end()
-    }
 }
 
 #[cfg(test)]

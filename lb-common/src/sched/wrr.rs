@@ -99,9 +99,10 @@ mod tests {
         let began = *last;
         let (mut lowest, mut restarted, mut stop) = (false, false, None);
         loop {
-            for n in last.map_or(0, |n| n + 1)..weights.len() {
+            let from = last.map_or(0, |n| n + 1);
+            for (n, weight) in weights.iter().enumerate().skip(from) {
                 *last = Some(n);
-                if usable(n) && weights[n] >= *current {
+                if usable(n) && *weight >= *current {
                     return Some(n as u32);
                 }
                 if stop == Some(n) {
