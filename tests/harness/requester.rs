@@ -32,6 +32,8 @@ pub struct Report {
     pub sent: u32,
     /// Requests without a complete answer of status 200 within one second.
     pub lost: u32,
+    /// Of those, the ones whose connection was there: cut off, not unheard.
+    pub cut: u32,
     /// The longest time between two answered requests, in milliseconds.
     pub longest_gap_ms: f64,
 }
@@ -50,8 +52,24 @@ struct Shared {
     interval: Duration,
     next: AtomicU32,
     stop: AtomicBool,
-    /// When each request was made, and whether and when it was answered, since `began`.
-    results: Mutex<Vec<Option<Duration>>>,
+    /// What became of each request.
+    results: Mutex<Vec<Request>>,
+}
+
+/// One request, in times since the first one.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    begun: Duration,
+    answered: Result<Duration, Loss>,
+}
+
+/// Where a request failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    /// No connection came about.
+    Unheard,
+    /// There was a connection, but no complete answer.
+    Cut,
 }
 
 impl Requester {
@@ -76,21 +94,37 @@ impl Requester {
 
     /// How many requests were answered so far.
     pub fn answered(&self) -> usize {
-        self.shared.results().iter().flatten().count()
+        let results = self.shared.results();
+        results.iter().filter(|one| one.answered.is_ok()).count()
+    }
+
+    /// Whether a request that began after `moment` is lost.
+    ///
+    /// Connections are not told to the other director, so one that is open while the role moves
+    /// may be cut; one that begins afterwards has no such excuse.
+    pub fn has_lost_since(&self, moment: Instant) -> bool {
+        let since = moment.saturating_duration_since(self.shared.began);
+        let results = self.shared.results();
+        let mut later = results.iter().filter(|one| one.begun >= since);
+        later.any(|one| one.answered.is_err())
     }
 
     /// Stops, waits for what is under way and reports.
     pub fn finish(mut self) -> Result<Report> {
         self.stop()?;
         let results = self.shared.results();
-        let mut answered: Vec<Duration> = results.iter().flatten().copied().collect();
+        let mut answered: Vec<Duration> =
+            results.iter().filter_map(|one| one.answered.ok()).collect();
         answered.sort();
+        let cut = results.iter().filter(|one| one.answered == Err(Loss::Cut));
+        let cut = cut.count();
         let gaps = answered
             .windows(2)
             .map(|pair| pair[1].saturating_sub(pair[0]));
         Ok(Report {
             sent: u32::try_from(results.len()).unwrap_or(u32::MAX),
             lost: u32::try_from(results.len() - answered.len()).unwrap_or(u32::MAX),
+            cut: u32::try_from(cut).unwrap_or(u32::MAX),
             longest_gap_ms: gaps.max().unwrap_or_default().as_secs_f64() * 1e3,
         })
     }
@@ -117,7 +151,7 @@ impl Drop for Requester {
 }
 
 impl Shared {
-    fn results(&self) -> std::sync::MutexGuard<'_, Vec<Option<Duration>>> {
+    fn results(&self) -> std::sync::MutexGuard<'_, Vec<Request>> {
         self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -133,18 +167,24 @@ fn work(shared: &Shared, namespace: &Namespace) {
         if shared.stop.load(Ordering::Relaxed) {
             return; // A slot that lies after the end was never requested.
         }
-        let answered = request(shared.vip).is_some();
-        let result = answered.then(|| shared.began.elapsed());
-        shared.results().push(result);
+        let begun = shared.began.elapsed();
+        let answered = request(shared.vip).map(|()| shared.began.elapsed());
+        shared.results().push(Request { begun, answered });
     }
 }
 
-/// One request over a connection of its own; something if it was answered in time with 200.
-fn request(vip: Ipv4Addr) -> Option<()> {
+/// One request over a connection of its own, to be answered in time with 200.
+fn request(vip: Ipv4Addr) -> Result<(), Loss> {
     let end = Instant::now() + PATIENCE;
+    let stream = TcpStream::connect_timeout(&SocketAddr::from((vip, 80)), PATIENCE)
+        .map_err(|_| Loss::Unheard)?;
+    exchange(stream, vip, end).ok_or(Loss::Cut)
+}
+
+/// The request over its connection; something if the answer is there before `end`.
+fn exchange(mut stream: TcpStream, vip: Ipv4Addr, end: Instant) -> Option<()> {
     let left =
         || Some(end.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero());
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((vip, 80)), PATIENCE).ok()?;
     stream.set_write_timeout(left()).ok()?;
     stream
         .write_all(format!("GET / HTTP/1.0\r\nHost: {vip}\r\n\r\n").as_bytes())

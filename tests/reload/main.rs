@@ -102,7 +102,7 @@ fn check_names_each_mistake_with_its_line_and_a_suggestion() -> Outcome {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
-fn a_real_server_is_added_and_removed_under_load_without_a_lost_request() -> Outcome {
+fn a_real_server_is_added_drained_and_removed_under_load_without_a_lost_request() -> Outcome {
     let (mut site, config) = serving("reload-servers")?;
     let requester = Requester::start(&site.client, VIP, Duration::from_millis(5))?;
     let [director, _] = &mut site.directors;
@@ -115,6 +115,16 @@ fn a_real_server_is_added_and_removed_under_load_without_a_lost_request() -> Out
     })?;
     wait::until_true(ELECTION, "the new server to answer", || {
         site.servers[2].answered(VIP).is_ok_and(|count| count > 0)
+    })?;
+    // Removed at once it would take its open connections along, as with IPVS: drained first.
+    let mut drained = SERVERS;
+    drained[0].1 = 0;
+    director.write_config(&config.clone().with_real_servers(&drained).text())?;
+    director.reload()?;
+    director.await_status("the first server drained", ELECTION, |status| {
+        status
+            .real_server(SERVERS[0].0)
+            .is_some_and(|server| server.effective_weight == 0 && server.active_conns == 0)
     })?;
     director.write_config(&config.clone().with_real_servers(&SERVERS[1..]).text())?;
     director.reload()?;
