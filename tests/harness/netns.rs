@@ -128,17 +128,18 @@ fn names() -> Result<Vec<String>> {
 
 /// Kills what runs inside, awaits its end and removes the name.
 fn delete(name: &str) -> Result<()> {
-    let inside = || ip(&["netns", "pids", name]).unwrap_or_default();
-    for pid in inside().lines().filter_map(|line| line.trim().parse().ok()) {
-        // It may have ended by itself in the meantime.
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-    }
     wait::until_true(
         Duration::from_secs(5),
         "processes of a namespace to end",
         || {
             // A zombie no longer lists: only what still runs counts.
-            inside().trim().is_empty()
+            let inside = ip(&["netns", "pids", name]).unwrap_or_default();
+            // Each time anew: one may have come in, or been forked, since the last look.
+            for pid in inside.lines().filter_map(|line| line.trim().parse().ok()) {
+                // It may have ended by itself in the meantime.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            inside.trim().is_empty()
         },
     )?;
     ip(&["netns", "del", name]).map(drop)

@@ -10,7 +10,7 @@ use xlvs_tests::config::{DirectorConfig, Speed};
 use xlvs_tests::director::Software;
 use xlvs_tests::outcome::Outcome;
 use xlvs_tests::site::{SERVERS, Site, VIP};
-use xlvs_tests::{client, netns};
+use xlvs_tests::{client, netns, wait};
 
 const PAIR: [Software; 2] = [Software::Keepalived; 2];
 
@@ -73,6 +73,11 @@ fn what_a_killed_run_left_behind_is_cleared_by_the_next() -> Outcome {
     let mut inside = Command::new("ip")
         .args(["netns", "exec", &name, "sleep", "60"])
         .spawn()?;
+    let inside_pid = inside.id().to_string();
+    wait::until_true(Duration::from_secs(10), "it to be inside", || {
+        let inside = netns::ip(&["netns", "pids", &name]).unwrap_or_default();
+        inside.trim() == inside_pid
+    })?;
     assert!(netns::reap_leftovers()?.contains(&name));
     assert!(!netns::ip(&["netns", "list"])?.contains(&name));
     assert!(!inside.wait()?.success(), "the process inside was killed");
