@@ -45,7 +45,7 @@ pub(crate) static AUTHENTICATION: Table<RawInstance> = Table {
                 line.set(&mut raw.auth_type, value);
             },
         )
-        .status(Status::Partly("PASS is done; AH is an error")),
+        .range("PASS, AH (IPv4), NONE"),
         line(
             "auth_pass",
             "Password, of which 8 bytes count.",
