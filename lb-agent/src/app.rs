@@ -13,6 +13,7 @@
 //! event at a time.
 
 use std::collections::BTreeSet;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::time::Duration;
@@ -34,6 +35,7 @@ use crate::dataplane::{Dataplane, LoadOptions, Pins, Question};
 use crate::director::{DEFAULT_WATCHDOG, Director};
 use crate::follow::Followers;
 use crate::health::{Quorums, RealServerEvent, Runner, ServiceNotice, Subject, desired};
+use crate::heap::Heap;
 use crate::netlink::nexthop::NextHops;
 use crate::netlink::watch::{self, Event as NetlinkEvent, Topic, Watch};
 use crate::realtime::InEffect;
@@ -119,7 +121,10 @@ pub async fn run(options: Options) -> Result<()> {
             event = agent.watch.next() => agent.netlink_event(event).await,
             _ = expire.tick() => {
                 agent.expire();
-                agent.told = None;
+                agent.heap.look_after();
+                if mem::take(&mut agent.links_changed) || agent.driver.held_ages() {
+                    agent.told = None;
+                }
             }
             _ = estimate.tick() => agent.estimate(),
             () = watchdog.due() => systemd::tell(Moment::Alive),
@@ -211,6 +216,9 @@ pub(crate) struct Agent {
     failovers: Vec<(Vec<String>, oneshot::Sender<Answer>)>,
     /// What the supervisor was told last: the driver's revision, and whether all is settled.
     told: Option<(u64, bool)>,
+    /// An interface has changed since: its number may be another.
+    links_changed: bool,
+    heap: Heap,
 }
 
 impl Agent {
@@ -253,6 +261,8 @@ impl Agent {
             realtime: InEffect::default(),
             failovers: Vec::new(),
             told: None,
+            links_changed: false,
+            heap: Heap::default(),
         };
         agent.driver.record(recorder);
         Ok(agent)
@@ -261,6 +271,7 @@ impl Agent {
     /// Takes over a configuration: loads the data plane, fills its maps, starts the checks, and only
     /// then VRRP. On an error the one before goes on.
     async fn take(&mut self, config: Config) -> Result<()> {
+        self.heap.disturbed();
         let needed = !config.virtual_servers.is_empty();
         let first = needed && self.driver.host().dataplane().is_none();
         if first {
@@ -450,10 +461,12 @@ impl Agent {
     async fn netlink_event(&mut self, event: Option<NetlinkEvent>) {
         match event {
             Some(NetlinkEvent::Link(link)) => {
+                self.links_changed = true;
                 self.driver.interface_changed(&link).await;
             }
             Some(NetlinkEvent::Overrun) => {
                 // Events were lost: look at every interface.
+                self.links_changed = true;
                 match watch::links(&self.netlink).await {
                     Ok(links) => self.driver.interfaces_listed(&links).await,
                     Err(err) => warn!("{err}; interface changes may have been missed"),

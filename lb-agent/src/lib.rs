@@ -17,6 +17,7 @@ pub mod dataplane;
 pub mod director;
 mod follow;
 pub mod health;
+mod heap;
 pub mod netlink;
 pub mod notify;
 mod realtime;

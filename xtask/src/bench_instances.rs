@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask bench instances`: what a thousand instances cost, beside Debian's keepalived.
 //!
-//! In: a built agent. Out: a table with ratios, or JSON: processor time and resident memory of a
-//! director that is MASTER of all of them and of one that is BACKUP, both programs with the same
-//! files, in the same run; then how many instances changed hands beside a busy loop on every
-//! processor. Exit status 0 only if ours costs no more and nothing changed hands.
+//! In: a built agent. Out: a table with ratios, or JSON: processor time and memory of a director
+//! that is MASTER of all of them and of one that is BACKUP, both programs with the same files, in
+//! the same run; then how many instances changed hands beside a busy loop on every processor.
+//! Memory is told twice: with pages that processes share counted once, which the ratio is of, and
+//! as resident, where the program's text counts for each of them. Exit status 0 only if ours costs
+//! no more and nothing changed hands.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -63,7 +66,9 @@ struct Row {
 struct Cost {
     /// Processor time of all its processes, milliseconds a second.
     cpu_ms_per_second: f64,
-    /// Resident memory of all its processes, KiB.
+    /// Memory of all its processes, KiB; a page that several share is counted once (PSS).
+    pss_kib: u64,
+    /// Resident memory of all its processes, KiB; a page that several share counts for each.
     rss_kib: u64,
 }
 
@@ -90,9 +95,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let by = |cost: fn(&Row) -> f64| cost(&ours) / cost(&theirs);
     let ratios = [
         by(|row| row.master.cpu_ms_per_second),
-        by(|row| row.master.rss_kib as f64),
+        by(|row| row.master.pss_kib as f64),
         by(|row| row.backup.cpu_ms_per_second),
-        by(|row| row.backup.rss_kib as f64),
+        by(|row| row.backup.pss_kib as f64),
     ];
     let moved = ours.moved.unwrap_or_default();
     let output = Output {
@@ -234,6 +239,7 @@ fn measure(software: Software, args: &Args) -> Result<Row> {
     }
     let [master, backup] = [0, 1].map(|at| Cost {
         cpu_ms_per_second: (after[at].cpu_ms - before[at].cpu_ms) / seconds,
+        pss_kib: after[at].pss_kib,
         rss_kib: after[at].rss_kib,
     });
     let moved = if args.hog_seconds > 0 {
@@ -266,6 +272,7 @@ fn hogs(pair: &Pair) -> Result<Vec<Process>> {
 
 struct Usage {
     cpu_ms: f64,
+    pss_kib: u64,
     rss_kib: u64,
 }
 
@@ -276,6 +283,7 @@ fn usage(director: &Director) -> Result<Usage> {
     let group = director.pid().context("the director does not run")?;
     let mut sum = Usage {
         cpu_ms: 0.0,
+        pss_kib: 0,
         rss_kib: 0,
     };
     for entry in std::fs::read_dir("/proc")?.flatten() {
@@ -292,9 +300,18 @@ fn usage(director: &Director) -> Result<Usage> {
             let ticks = number(11).unwrap_or_default() + number(12).unwrap_or_default();
             sum.cpu_ms += ticks as f64 * 1000.0 / TICKS_A_SECOND;
             sum.rss_kib += number(21).unwrap_or_default() * PAGE_KIB;
+            sum.pss_kib += proportional_kib(&entry.path());
         }
     }
     Ok(sum)
+}
+
+/// `Pss:` of a process, by its directory in /proc; 0 if it has just ended.
+fn proportional_kib(process: &Path) -> u64 {
+    let text = std::fs::read_to_string(process.join("smaps_rollup")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or_default()
 }
 
 fn table(output: &Output) -> Table {
@@ -305,8 +322,10 @@ fn table(output: &Output) -> Table {
         "start s",
         "MASTER ms/s",
         "MASTER KiB",
+        "resident",
         "BACKUP ms/s",
         "BACKUP KiB",
+        "resident",
         "moved under load",
     ]);
     for row in &output.rows {
@@ -314,15 +333,28 @@ fn table(output: &Output) -> Table {
             row.software.to_owned(),
             format!("{:.1}", row.start_seconds),
             format!("{:.2}", row.master.cpu_ms_per_second),
+            row.master.pss_kib.to_string(),
             row.master.rss_kib.to_string(),
             format!("{:.2}", row.backup.cpu_ms_per_second),
+            row.backup.pss_kib.to_string(),
             row.backup.rss_kib.to_string(),
             row.moved.map_or_else(|| "-".to_owned(), |n| n.to_string()),
         ]);
     }
     let [a, b, c, d] = output.ratios.map(|ratio| format!("{ratio:.2}"));
-    table.add_row(["ratio".to_owned(), String::new(), a, b, c, d, String::new()]);
-    for column in 1..7 {
+    let none = String::new;
+    table.add_row([
+        "ratio".to_owned(),
+        none(),
+        a,
+        b,
+        none(),
+        c,
+        d,
+        none(),
+        none(),
+    ]);
+    for column in 1..9 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use nix::net::if_::if_nametoindex;
 use tracing::{error, info, warn};
 
 use super::counters::{Counter, Counters};
@@ -276,11 +275,12 @@ impl Slot {
     }
 
     /// What it holds as MASTER, with adverts that somebody else can send for it.
-    pub(super) fn held(&self) -> Held {
+    /// `number` knows the number of an interface of that name, if there is one.
+    pub(super) fn held<'a>(&'a self, number: &mut impl FnMut(&'a str) -> Option<u32>) -> Held {
         // Peers refuse a number that they have heard: this one is ahead of what can be sent until
         // it is packed anew, and cannot be sent twice.
         let style = self.style_at(self.sequence.saturating_add(SEQUENCE_AHEAD));
-        let authenticated = self.kind() == Kind::V4Ah;
+        let authenticated = self.is_numbered();
         let frames = |priority| {
             let advert = |dst| {
                 let advert = self.advert(priority, dst)?;
@@ -295,9 +295,9 @@ impl Slot {
             };
             self.destinations().into_iter().filter_map(advert).collect()
         };
-        let address = |vip: &VirtualAddress| {
+        let address = |vip: &'a VirtualAddress| {
             Some(Address {
-                ifindex: if_nametoindex(self.config.device_of(vip)).ok()?,
+                ifindex: number(self.config.device_of(vip))?,
                 addr: vip.addr,
                 prefix_len: vip.prefix_len,
                 peer: vip.peer.unwrap_or(vip.addr),
@@ -314,6 +314,11 @@ impl Slot {
             releases: frames(PRIORITY_RELEASE),
             addresses: self.config.addresses().filter_map(address).collect(),
         }
+    }
+
+    /// Whether each of its adverts has a number that peers refuse the second time.
+    pub(super) fn is_numbered(&self) -> bool {
+        self.kind() == Kind::V4Ah
     }
 
     /// The advert to send now, to `dst`; none without a source address.

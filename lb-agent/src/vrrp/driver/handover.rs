@@ -4,8 +4,10 @@
 //! In: names of instances. Out: inputs of their machines, and how it went. Called by the
 //! application. Invariant: members of a sync group leave together.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
+use nix::net::if_::if_nametoindex;
 use tracing::info;
 
 use super::super::event::{Input, State};
@@ -34,11 +36,25 @@ impl<H: Host> Driver<H> {
 
     /// What each MASTER holds, with the adverts that would speak for it.
     pub fn held(&self) -> Vec<Held> {
-        let masters = self
-            .slots
-            .iter()
-            .filter(|slot| slot.fsm.state() == State::Master);
-        masters.map(Slot::held).collect()
+        // Instances share interfaces: each is asked for once.
+        let mut known: HashMap<&str, Option<u32>> = HashMap::new();
+        let mut number = |device| {
+            *known
+                .entry(device)
+                .or_insert_with(|| if_nametoindex(device).ok())
+        };
+        self.holding().map(|slot| slot.held(&mut number)).collect()
+    }
+
+    /// Whether what [`Driver::held`] tells grows old by itself: the numbers of authenticated adverts
+    /// go on.
+    pub fn held_ages(&self) -> bool {
+        self.holding().any(Slot::is_numbered)
+    }
+
+    fn holding(&self) -> impl Iterator<Item = &Slot> {
+        let is_master = |slot: &&Slot| slot.fsm.state() == State::Master;
+        self.slots.iter().filter(is_master)
     }
 
     /// The state of an instance, if there is one of that name.
