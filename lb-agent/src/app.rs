@@ -32,6 +32,7 @@ use crate::control::{Moved, Request, Response};
 use crate::dataplane::rates::{self, Estimator};
 use crate::dataplane::{Dataplane, LoadOptions, Pins, Question};
 use crate::director::{DEFAULT_WATCHDOG, Director};
+use crate::firewall::{Firewall, Rules};
 use crate::follow::Followers;
 use crate::health::{Quorums, RealServerEvent, Runner, ServiceNotice, Subject, desired};
 use crate::netlink::nexthop::NextHops;
@@ -81,7 +82,8 @@ pub async fn run(options: Options) -> Result<()> {
     let mut control = Server::open(&options.control).await?;
     let pins = Pins::of(&options.control, options.pins);
     let recorder = options.record.as_deref().map(record).transpose()?;
-    let mut agent = Agent::new(options.config, pins, recorder, options.link)?;
+    let firewall = Firewall::of(&options.control);
+    let mut agent = Agent::new(options.config, pins, recorder, options.link, firewall)?;
     agent.take(config).await?;
     agent.tell_supervisor();
     info!(
@@ -144,6 +146,7 @@ pub async fn run(options: Options) -> Result<()> {
     agent.driver.shutdown().await;
     // What a predecessor left, and no instance has claimed yet.
     agent.driver.host().settle(&[], &[]).await;
+    agent.firewall.set(&Rules::default()).await;
     // Its sessions say that they end.
     let _ = agent.bfd.reconfigure(&[]);
     agent.driver.host().set_dataplane(None);
@@ -207,6 +210,7 @@ pub(crate) struct Agent {
     pub(crate) followers: Followers,
     pub(crate) link: Option<Link>,
     pub(crate) realtime: InEffect,
+    pub(crate) firewall: Firewall,
     /// Hand-overs under way, and who waits for their end.
     failovers: Vec<(Vec<String>, oneshot::Sender<Answer>)>,
     /// What the supervisor was told last: the driver's revision, and whether all is settled.
@@ -220,6 +224,7 @@ impl Agent {
         pins: Pins,
         recorder: Option<Recorder>,
         link: Option<Link>,
+        firewall: Firewall,
     ) -> Result<Self> {
         let (connection, netlink, _) =
             rtnetlink::new_connection().context("cannot open a netlink socket")?;
@@ -251,6 +256,7 @@ impl Agent {
             followers: Followers::default(),
             link,
             realtime: InEffect::default(),
+            firewall,
             failovers: Vec::new(),
             told: None,
         };
@@ -305,6 +311,10 @@ impl Agent {
         let targets: BTreeSet<_> = addresses.map(|addr| addr.ip()).collect();
         self.next_hops.set_targets(targets.into_iter().collect());
         let instances = config.vrrp_instances.clone();
+        // What is refused is so before an address is there, and until it is gone.
+        let refused = Rules::of(&config);
+        let meanwhile = Rules::of(&self.config).union(&refused);
+        self.firewall.set(&meanwhile).await;
         let director = self.driver.host();
         director
             .set_statics(&self.config.statics, &config.statics)
@@ -326,6 +336,7 @@ impl Agent {
         self.tell_of_services(notices);
         self.driver.set_global(&self.config.global);
         self.driver.reconfigure(instances).await;
+        self.firewall.set(&refused).await;
         self.driver.host().notifier().forget_others(&self.config);
         if first {
             self.attach_for_masters().await;

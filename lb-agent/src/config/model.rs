@@ -230,6 +230,9 @@ pub struct VrrpInstance {
     pub vips: Vec<VirtualAddress>,
     /// `virtual_ipaddress_excluded`: held as the others, but not in adverts.
     pub excluded: Vec<VirtualAddress>,
+    /// The host answers at the addresses, also where no service is; always true for their owner.
+    /// False with `no_accept`, and in strict mode.
+    pub accept: bool,
     /// When the addresses are announced.
     pub announcing: Announcing,
     /// How adverts are exchanged.

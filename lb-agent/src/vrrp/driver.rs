@@ -222,6 +222,9 @@ impl<H: Host> Driver<H> {
             .iter()
             .filter_map(|slot| slot.config.vmac.clone())
             .collect();
+        for slot in &mut self.slots {
+            slot.take_accept_mode(&instances);
+        }
         for at in 0..self.slots.len() {
             let stays = self
                 .slots

@@ -30,8 +30,6 @@ features! {
     Warning ENGINE_FEATURE: "persistence engines" => "a client is recognised by its address";
     Warning ADVERT_FEATURE: "changes to the exchange of adverts" => "keepalived's defaults hold";
     Warning RELOAD_FEATURE: "reload options" => "a reload happens only when asked for";
-    Warning STRICT_FEATURE: "the rest of strict mode"
-        => "xlvs does not drop traffic to the virtual addresses as keepalived would";
     Warning CHECKING_FEATURE: "suspending checks" => "checks run on the backup too";
     Warning STARTUP_FEATURE: "start-up and shutdown options" => "xlvs starts and stops at once";
     Error NAMESPACE_FEATURE: "network namespaces" => "xlvs would run in the wrong one";
@@ -46,7 +44,6 @@ pub(super) const CONNECTION_SYNC: Status = Status::NotYet(&CONNECTION_SYNC_FEATU
 pub(super) const ENGINE: Status = Status::NotYet(&ENGINE_FEATURE);
 pub(super) const ADVERT: Status = Status::NotYet(&ADVERT_FEATURE);
 pub(super) const RELOAD: Status = Status::NotYet(&RELOAD_FEATURE);
-pub(super) const STRICT: Status = Status::NotYet(&STRICT_FEATURE);
 pub(super) const CHECKING: Status = Status::NotYet(&CHECKING_FEATURE);
 pub(super) const STARTUP: Status = Status::NotYet(&STARTUP_FEATURE);
 pub(super) const NAMESPACE: Status = Status::NotYet(&NAMESPACE_FEATURE);
@@ -62,7 +59,9 @@ pub(super) const RTTIME: Status =
     Status::NoEffect("the kernel would kill the agent while it loads the packet program");
 pub(super) const SNMP: Status = Status::NoEffect("xlvs has no SNMP agent");
 pub(super) const DBUS: Status = Status::NoEffect("xlvs has no D-Bus interface");
-pub(super) const FIREWALL: Status = Status::NoEffect("xlvs writes no firewall rules");
+pub(super) const FIREWALL: Status = Status::NoEffect(
+    "xlvs needs no help to write its rules: a table `inet xlvs` of nftables, for `no_accept`",
+);
 pub(super) const IPVS: Status = Status::NoEffect("xlvs does not use the kernel's IPVS");
 pub(super) const NETLINK: Status = Status::NoEffect("xlvs sizes its netlink buffers itself");
 pub(super) const LINKBEAT: Status = Status::NoEffect(

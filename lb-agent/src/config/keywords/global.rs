@@ -7,7 +7,7 @@ use super::super::keyword::{Keyword, Status, Table, flag, line, off, off_flag};
 use super::super::raw::RawGlobal;
 use super::features::{
     CHECKER, CONNECTION_SYNC, DBUS, FILES, FIREWALL, IPVS, MAIL, NETLINK, NOTIFY, OBSOLETE,
-    PROCESS, RELOAD, RTTIME, SCRIPTS, SNMP, STARTUP, STRICT,
+    PROCESS, RELOAD, RTTIME, SCRIPTS, SNMP, STARTUP,
 };
 use super::{connections, global_vrrp, mail, tracking, vrrp_instance};
 
@@ -84,8 +84,7 @@ const SUPPORTED: &[Keyword<RawGlobal>] = &[
             let value = line.boolean(1);
             line.set(&mut raw.strict, value);
         },
-    )
-    .status(STRICT),
+    ),
     flag(
         "checker_log_all_failures",
         "Log failures that are forgiven, too.",
