@@ -164,7 +164,7 @@ pub async fn run(options: Options) -> Result<()> {
 
 /// Begins a recording.
 fn record(path: &Path) -> Result<Recorder> {
-    let recorder = Recorder::create(path);
+    let recorder = Recorder::append(path);
     recorder.with_context(|| format!("cannot write the recording {}", path.display()))
 }
 

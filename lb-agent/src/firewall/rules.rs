@@ -275,8 +275,10 @@ mod tests {
 
     #[test]
     fn while_a_configuration_replaces_another_both_are_refused() {
-        let old = instance("A", 1, "no_accept", "192.0.2.9") + &service("192.0.2.9", "80", "");
-        let new = instance("A", 1, "no_accept", "192.0.2.8") + &service("192.0.2.8", "443", "");
+        let old = instance("A", 1, "no_accept", "192.0.2.9")
+            + &service("192.0.2.9", "80", "protocol TCP");
+        let new = instance("A", 1, "no_accept", "192.0.2.8")
+            + &service("192.0.2.8", "443", "protocol TCP");
         let both = rules(&old).union(&rules(&new)).text("x");
         for part in [
             "{ 192.0.2.8, 192.0.2.9 }",

@@ -59,9 +59,8 @@ pub(super) const RTTIME: Status =
     Status::NoEffect("the kernel would kill the agent while it loads the packet program");
 pub(super) const SNMP: Status = Status::NoEffect("xlvs has no SNMP agent");
 pub(super) const DBUS: Status = Status::NoEffect("xlvs has no D-Bus interface");
-pub(super) const FIREWALL: Status = Status::NoEffect(
-    "xlvs needs no help to write its rules: a table `inet xlvs` of nftables, for `no_accept`",
-);
+pub(super) const FIREWALL: Status =
+    Status::NoEffect("what xlvs writes is a table of nftables, `inet xlvs`, for `no_accept`");
 pub(super) const IPVS: Status = Status::NoEffect("xlvs does not use the kernel's IPVS");
 pub(super) const NETLINK: Status = Status::NoEffect("xlvs sizes its netlink buffers itself");
 pub(super) const LINKBEAT: Status = Status::NoEffect(
