@@ -43,6 +43,7 @@ use crate::supervisor;
 use crate::supervisor::link::Link;
 use crate::supervisor::page::Holdings;
 use crate::systemd::{self, Moment};
+use crate::track::once;
 use crate::track::script::{ScriptEvent, Scripts};
 use crate::track::watch::{WatchEvent, Watches};
 use crate::vrrp::driver::{Driver, Handover};
@@ -82,6 +83,11 @@ pub async fn run(options: Options) -> Result<()> {
     let mut control = Server::open(&options.control).await?;
     let pins = Pins::of(&options.control, options.pins);
     let recorder = options.record.as_deref().map(record).transpose()?;
+    let global = &config.global;
+    let anew = options.link.as_ref().is_none_or(|link| link.crashes() == 0);
+    if let Some(script) = global.startup_script.as_ref().filter(|_| anew) {
+        once::run("startup_script", script, global.script_security).await;
+    }
     let firewall = Firewall::of(&options.control);
     let mut agent = Agent::new(options.config, pins, recorder, options.link, firewall)?;
     agent.take(config).await?;
@@ -158,6 +164,10 @@ pub async fn run(options: Options) -> Result<()> {
         .set_statics(statics, &Statics::default())
         .await;
     agent.driver.host().notifier().finish().await;
+    let global = &agent.config.global;
+    if let Some(script) = &global.shutdown_script {
+        once::run("shutdown_script", script, global.script_security).await;
+    }
     info!("stopped");
     Ok(())
 }
@@ -399,7 +409,12 @@ impl Agent {
             Err(err) => Err(err),
         };
         match taken {
-            Ok(()) => info!("configuration reloaded"),
+            Ok(()) => {
+                info!("configuration reloaded");
+                if self.config.global.fifo_states_on_reload {
+                    self.driver.restate();
+                }
+            }
             Err(err) => error!("{err:#}; the running configuration stays"),
         }
         systemd::tell(Moment::Ready);

@@ -177,10 +177,10 @@ fn table_of(control: &Path) -> String {
     }
     let path = control.with_extension("");
     let name = path.to_string_lossy();
-    let cleaned = name.chars().filter_map(|c| match c {
-        '/' => Some('-'),
-        c if c.is_ascii_alphanumeric() => Some(c),
-        _ => Some('_'),
+    let cleaned = name.chars().map(|c| match c {
+        '/' => '-',
+        c if c.is_ascii_alphanumeric() => c,
+        _ => '_',
     });
     // The end tells more than the beginning.
     let cleaned: Vec<char> = cleaned.collect();

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::config::model::{Config, ServiceId};
+use crate::config::model::{Config, ServiceId, VirtualServer};
 
 /// KEEPALIVED: its chains' priority, before the usual place of a host's own filter.
 const PRIORITY: i32 = -1;
@@ -44,7 +44,7 @@ impl Rules {
                 rules.refuse(vip.addr, device);
             }
         }
-        let services = config.virtual_servers.iter().flat_map(|vs| vs.ids());
+        let services = config.virtual_servers.iter().flat_map(VirtualServer::ids);
         rules.services = services.filter(|id| rules.refuses(id.addr)).collect();
         rules
     }
