@@ -346,7 +346,9 @@ impl Agent {
         self.tell_of_services(notices);
         self.driver.set_global(&self.config.global);
         self.driver.reconfigure(instances).await;
-        self.firewall.set(&refused).await;
+        if refused != meanwhile {
+            self.firewall.set(&refused).await;
+        }
         self.driver.host().notifier().forget_others(&self.config);
         if first {
             self.attach_for_masters().await;

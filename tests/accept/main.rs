@@ -214,6 +214,14 @@ fn rfc9568_6_1_accept_answers_and_a_reload_switches() -> Outcome {
         reload(director, &config("no_accept"), false)?;
         assert!(!answers(&client, unserved())? && !pings(&client)?);
         client::curl(&client, VIP)?;
+        // What an operator flushes, a reload brings back.
+        host.run("nft", &["flush", "ruleset"])?;
+        assert!(answers(&client, unserved())?);
+        director.reload()?;
+        wait::until_true(ELECTION, "the rules to be back", || {
+            tables(director).is_ok_and(|tables| !tables.is_empty())
+        })?;
+        assert!(!answers(&client, unserved())?);
         // A service more, whose server is the director itself.
         let more = service(VIP.into(), UNSERVED, "TCP", DIRECTORS[0].into());
         director.write_config(&(config("no_accept") + &more))?;

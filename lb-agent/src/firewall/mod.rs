@@ -52,8 +52,8 @@ pub enum FirewallError {
 #[derive(Debug)]
 pub struct Firewall {
     table: String,
-    /// What nft took last; at the start a killed predecessor's table may be there.
-    written: Option<String>,
+    /// The table is known not to be there; at the start a killed predecessor's may be.
+    absent: bool,
     /// The table is there.
     stands: bool,
 }
@@ -63,7 +63,7 @@ impl Firewall {
     pub fn of(control: &Path) -> Self {
         Self {
             table: table_of(control),
-            written: None,
+            absent: false,
             stands: false,
         }
     }
@@ -73,15 +73,16 @@ impl Firewall {
         self.stands
     }
 
-    /// Makes these rules the ones that hold; also removes what a killed predecessor left.
+    /// Makes these rules the ones that hold; also removes what a killed predecessor left, and
+    /// writes again what somebody else flushed.
     pub async fn set(&mut self, rules: &Rules) {
         let text = rules.text(&self.table);
-        if self.written.as_ref() == Some(&text) {
+        if rules.is_empty() && self.absent {
             return;
         }
         match write(&text).await {
             Ok(()) => {
-                self.written = Some(text);
+                self.absent = rules.is_empty();
                 let table = &self.table;
                 if rules.is_empty() && self.stands {
                     info!("virtual addresses are answered at: table inet {table} removed");
