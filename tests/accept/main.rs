@@ -99,7 +99,7 @@ fn listen(host: &Host, addr: impl Into<IpAddr>, transport: Transport, port: u16)
 fn start(director: &mut Director, client: &Host, config: &str) -> Outcome {
     director.start(config)?;
     // A predecessor's address and program may be there before the agent is.
-    director.await_status("MASTER", ELECTION, |status| status.state() == "MASTER")?;
+    director.await_status("MASTER", ELECTION * 3, |status| status.state() == "MASTER")?;
     wait::until_true(ELECTION, "the service to be served", || {
         client::curl(client, VIP).is_ok()
     })?;
