@@ -119,7 +119,10 @@ impl Notifier {
                 Err(cause) => error!("{cause}; it is not told of changes"),
             }
         }
-        before.into_iter().for_each(|pipe| drop(pipe.close()));
+        for pipe in before {
+            // Nobody waits for its reader's end.
+            drop(pipe.close());
+        }
     }
 
     /// Forgets what `config` does not have.
