@@ -33,6 +33,7 @@ use crate::control::{Moved, Request, Response};
 use crate::dataplane::rates::{self, Estimator};
 use crate::dataplane::{Dataplane, LoadOptions, Pins, Question};
 use crate::director::{DEFAULT_WATCHDOG, Director};
+use crate::firewall::{Firewall, Rules};
 use crate::follow::Followers;
 use crate::health::{Quorums, RealServerEvent, Runner, ServiceNotice, Subject, desired};
 use crate::heap::Heap;
@@ -44,6 +45,7 @@ use crate::supervisor;
 use crate::supervisor::link::Link;
 use crate::supervisor::page::Holdings;
 use crate::systemd::{self, Moment};
+use crate::track::once;
 use crate::track::script::{ScriptEvent, Scripts};
 use crate::track::watch::{WatchEvent, Watches};
 use crate::vrrp::driver::{Driver, Handover};
@@ -83,7 +85,13 @@ pub async fn run(options: Options) -> Result<()> {
     let mut control = Server::open(&options.control).await?;
     let pins = Pins::of(&options.control, options.pins);
     let recorder = options.record.as_deref().map(record).transpose()?;
-    let mut agent = Agent::new(options.config, pins, recorder, options.link)?;
+    let global = &config.global;
+    let anew = options.link.as_ref().is_none_or(|link| link.crashes() == 0);
+    if let Some(script) = global.startup_script.as_ref().filter(|_| anew) {
+        once::run("startup_script", script, global.script_security).await;
+    }
+    let firewall = Firewall::of(&options.control);
+    let mut agent = Agent::new(options.config, pins, recorder, options.link, firewall)?;
     agent.take(config).await?;
     agent.tell_supervisor();
     info!(
@@ -149,6 +157,7 @@ pub async fn run(options: Options) -> Result<()> {
     agent.driver.shutdown().await;
     // What a predecessor left, and no instance has claimed yet.
     agent.driver.host().settle(&[], &[]).await;
+    agent.firewall.set(&Rules::default()).await;
     // Its sessions say that they end.
     let _ = agent.bfd.reconfigure(&[]);
     agent.driver.host().set_dataplane(None);
@@ -160,13 +169,17 @@ pub async fn run(options: Options) -> Result<()> {
         .set_statics(statics, &Statics::default())
         .await;
     agent.driver.host().notifier().finish().await;
+    let global = &agent.config.global;
+    if let Some(script) = &global.shutdown_script {
+        once::run("shutdown_script", script, global.script_security).await;
+    }
     info!("stopped");
     Ok(())
 }
 
 /// Begins a recording.
 fn record(path: &Path) -> Result<Recorder> {
-    let recorder = Recorder::create(path);
+    let recorder = Recorder::append(path);
     recorder.with_context(|| format!("cannot write the recording {}", path.display()))
 }
 
@@ -212,6 +225,7 @@ pub(crate) struct Agent {
     pub(crate) followers: Followers,
     pub(crate) link: Option<Link>,
     pub(crate) realtime: InEffect,
+    pub(crate) firewall: Firewall,
     /// Hand-overs under way, and who waits for their end.
     failovers: Vec<(Vec<String>, oneshot::Sender<Answer>)>,
     /// What the supervisor was told last: the driver's revision, and whether all is settled.
@@ -228,6 +242,7 @@ impl Agent {
         pins: Pins,
         recorder: Option<Recorder>,
         link: Option<Link>,
+        firewall: Firewall,
     ) -> Result<Self> {
         let (connection, netlink, _) =
             rtnetlink::new_connection().context("cannot open a netlink socket")?;
@@ -259,6 +274,7 @@ impl Agent {
             followers: Followers::default(),
             link,
             realtime: InEffect::default(),
+            firewall,
             failovers: Vec::new(),
             told: None,
             links_changed: false,
@@ -316,6 +332,10 @@ impl Agent {
         let targets: BTreeSet<_> = addresses.map(|addr| addr.ip()).collect();
         self.next_hops.set_targets(targets.into_iter().collect());
         let instances = config.vrrp_instances.clone();
+        // What is refused is so before an address is there, and until it is gone.
+        let refused = Rules::of(&config);
+        let meanwhile = Rules::of(&self.config).union(&refused);
+        self.firewall.set(&meanwhile).await;
         let director = self.driver.host();
         director
             .set_statics(&self.config.statics, &config.statics)
@@ -337,6 +357,9 @@ impl Agent {
         self.tell_of_services(notices);
         self.driver.set_global(&self.config.global);
         self.driver.reconfigure(instances).await;
+        if refused != meanwhile {
+            self.firewall.set(&refused).await;
+        }
         self.driver.host().notifier().forget_others(&self.config);
         if first {
             self.attach_for_masters().await;
@@ -399,7 +422,12 @@ impl Agent {
             Err(err) => Err(err),
         };
         match taken {
-            Ok(()) => info!("configuration reloaded"),
+            Ok(()) => {
+                info!("configuration reloaded");
+                if self.config.global.fifo_states_on_reload {
+                    self.driver.restate();
+                }
+            }
             Err(err) => error!("{err:#}; the running configuration stays"),
         }
         systemd::tell(Moment::Ready);

@@ -558,6 +558,10 @@ impl Host for Director {
     fn notify(&mut self, notice: Notice<'_>) {
         self.notifier.tell(notice);
     }
+
+    fn restate(&mut self, notice: Notice<'_>) {
+        self.notifier.write(notice);
+    }
 }
 
 /// Interfaces of an instance: of its adverts and of its addresses.

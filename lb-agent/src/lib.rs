@@ -4,7 +4,7 @@
 //! Rooms: [`config`] (text to meaning), [`vrrp`] (who is MASTER), [`health`] (which real servers
 //! are fit), [`track`] (scripts that count for the election), [`notify`] (who is told of changes),
 //! [`netlink`] (the kernel's links, addresses, routes, neighbours), [`dataplane`] (the packet
-//! program and its maps), [`control`] (the socket of `xlvs status`), [`supervisor`] (the agent's
+//! program and its maps), [`firewall`] (`no_accept`), [`control`] (the socket of `xlvs status`), [`supervisor`] (the agent's
 //! parent), [`cli`]. `follow` is who follows live packets. [`app`] wires them.
 
 pub mod app;
@@ -15,6 +15,7 @@ pub mod control;
 mod counters;
 pub mod dataplane;
 pub mod director;
+pub mod firewall;
 mod follow;
 pub mod health;
 mod heap;

@@ -61,7 +61,11 @@ pub(crate) fn collect(agent: &mut Agent) -> Result<wire::Status> {
             .unwrap_or_else(host_name),
         instances: instances
             .iter()
-            .map(|i| instance(i, configured.get(i.name.as_str()).copied()))
+            .map(|i| wire::Instance {
+                accept_mode: !agent.firewall.stands()
+                    || configured.get(i.name.as_str()).is_none_or(|c| c.accept),
+                ..instance(i, configured.get(i.name.as_str()).copied())
+            })
             .collect(),
         bfd: agent.bfd.snapshot().iter().map(session).collect(),
         bfd_strangers: figures(&agent.bfd.strangers()),
@@ -126,6 +130,7 @@ fn instance(i: &InstanceStatus, configured: Option<&VrrpInstance>) -> wire::Inst
             .flat_map(VrrpInstance::addresses)
             .map(|vip| format!("{}/{}", vip.addr, vip.prefix_len))
             .collect(),
+        accept_mode: true,
         counters: Counter::ALL
             .iter()
             .map(|counter| (counter.name().to_owned(), i.counters.of(*counter)))

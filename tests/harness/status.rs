@@ -32,6 +32,9 @@ pub struct Instance {
     pub name: String,
     /// `MASTER`, `BACKUP`, `FAULT` or `INIT`.
     pub state: String,
+    /// Whether the host answers at its addresses, also what is for no service.
+    #[serde(default)]
+    pub accept_mode: bool,
 }
 
 /// The XDP program.

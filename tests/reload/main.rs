@@ -142,6 +142,45 @@ fn a_real_server_is_added_drained_and_removed_under_load_without_a_lost_request(
 
 #[test]
 #[ignore = "needs root: cargo xtask test lab"]
+fn the_program_that_reads_the_fifo_hears_of_start_reload_and_end() -> Outcome {
+    let mut site = Site::raise_directors("reload-fifo", [Software::Xlvs; 2])?;
+    let [director, _] = &mut site.directors;
+    let path = |name: &str| director.host().path(name).display().to_string();
+    let (read, once) = (path("read"), path("once"));
+    let scripts = format!(
+        "global_defs {{\n    script_user root\n    vrrp_notify_fifo {fifo}\n    \
+         vrrp_notify_fifo_script \"/bin/sh -c 'cat $0 >> {read}'\"\n    \
+         fifo_write_vrrp_states_on_reload\n    \
+         startup_script \"/bin/sh -c 'echo start >> {once}'\"\n    \
+         shutdown_script \"/bin/sh -c 'cat {read} >> {once}'\"\n",
+        fifo = path("fifo")
+    );
+    let config = DirectorConfig::first(VIP, Speed::V3Tenth).text();
+    director.start(&config.replace("global_defs {\n", &scripts))?;
+    let told = |lines: &str| {
+        let (read, lines) = (read.clone(), lines.to_owned());
+        move || std::fs::read_to_string(&read).is_ok_and(|text| text == lines)
+    };
+    let (backup, master, stop) = (
+        "INSTANCE \"VI_1\" BACKUP 100\n",
+        "INSTANCE \"VI_1\" MASTER 100\n",
+        "INSTANCE \"VI_1\" STOP 100\n",
+    );
+    let claimed = format!("{backup}{master}");
+    wait::until_true(ELECTION, "the first lines", told(&claimed))?;
+    assert_eq!(std::fs::read_to_string(&once)?, "start\n");
+    director.reload()?;
+    let reloaded = format!("{claimed}{master}");
+    wait::until_true(ELECTION, "the state after a reload", told(&reloaded))?;
+    director.sigterm()?;
+    let all = std::fs::read_to_string(&once)?;
+    let all = all.strip_prefix("start\n").context("another start")?;
+    assert!(all.starts_with(&reloaded) && all.ends_with(stop), "{all}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
 fn a_master_that_learns_of_its_first_virtual_server_attaches_the_program() -> Outcome {
     let mut site = Site::raise("reload-first-service", [Software::Xlvs; 2])?;
     let config = DirectorConfig::first(VIP, Speed::V3Tenth);

@@ -26,7 +26,7 @@ pub(crate) struct Ready {
 }
 
 /// Programs that the laboratory runs, each with the Debian package that brings it.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("cc", "gcc"),
     ("nginx", "nginx"),
     ("ab", "apache2-utils"),
@@ -40,6 +40,7 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("curl", "curl"),
     ("bpftool", "bpftool"),
     ("sysctl", "procps"),
+    ("nft", "nftables"),
 ];
 
 /// The verb itself.

@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::control::{ControlArgs, Request, Response, client};
 use crate::dataplane::Pins;
+use crate::firewall;
 
 #[derive(Args)]
 pub(super) struct LeaveArgs {
@@ -41,5 +42,6 @@ pub(super) fn detach(args: DetachArgs) -> Result<()> {
         );
     }
     Pins::of(&control, args.pins).remove();
+    firewall::remove_now(&control);
     Ok(())
 }

@@ -26,7 +26,7 @@ pub(super) struct RunArgs {
     /// nothing [default: /sys/fs/bpf/xlvs/NETNS-CONTROL]
     #[arg(long, value_name = "DIR", env = "XLVS_PINS")]
     pins: Option<PathBuf>,
-    /// Write all inputs and outputs of the VRRP state machines to FILE, for `xlvs replay`
+    /// Add all inputs and outputs of the VRRP state machines to FILE, for `xlvs replay`
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Run the agent alone: nobody starts it again when it crashes, or gives its addresses up

@@ -18,8 +18,6 @@ pub(crate) enum Status {
     Supported,
     /// A word that keepalived does not know: it would warn and ignore the line.
     Own,
-    /// Does part of what keepalived does; its reader says when a line asks for the rest.
-    Partly(&'static str),
     /// Accepted; there is nothing for it to do here. The sentence says why.
     NoEffect(&'static str),
     /// Accepted or refused together with the other keywords of a feature that is not there yet.

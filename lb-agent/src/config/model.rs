@@ -62,6 +62,15 @@ pub struct Global {
     pub script_security: bool,
     /// `notify_fifo`, `vrrp_notify_fifo` and `lvs_notify_fifo`.
     pub notify_fifos: Vec<NotifyFifo>,
+    /// `fifo_write_vrrp_states_on_reload`: they are told all states after a reload.
+    #[serde(skip_serializing_if = "is_false")]
+    pub fifo_states_on_reload: bool,
+    /// `startup_script`: run before anything else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub startup_script: Option<OnceScript>,
+    /// `shutdown_script`: run when all else has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shutdown_script: Option<OnceScript>,
     /// `rs_init_notifies`: `notify_up` is run at the start, too.
     pub rs_init_notifies: bool,
     /// `lvs_timeouts`.
@@ -92,6 +101,11 @@ pub struct Scheduling {
     pub no_swap: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 impl Scheduling {
     fn is_default(&self) -> bool {
         *self == Self::default()
@@ -107,6 +121,21 @@ pub struct NotifyFifo {
     pub instances: bool,
     /// Told of virtual servers and real servers.
     pub services: bool,
+    /// Whom it belongs to if it is made: as whom scripts run, when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<RunAs>,
+    /// `notify_fifo_script`: reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub script: Option<Program>,
+}
+
+/// `startup_script` or `shutdown_script`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OnceScript {
+    /// What is run.
+    pub program: Program,
+    /// Its `…_timeout`: how long it may run, 10 s by default.
+    pub timeout: Duration,
 }
 
 /// `lvs_timeouts`: how long a silent connection is kept. Absent: the data plane's own time.
@@ -163,6 +192,9 @@ impl Default for Global {
             vrrp_mcast_group6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12),
             script_security: false,
             notify_fifos: Vec::new(),
+            fifo_states_on_reload: false,
+            startup_script: None,
+            shutdown_script: None,
             rs_init_notifies: false,
             lvs_timeouts: Timeouts::default(),
             conns: ConnSettings::default(),
@@ -230,6 +262,9 @@ pub struct VrrpInstance {
     pub vips: Vec<VirtualAddress>,
     /// `virtual_ipaddress_excluded`: held as the others, but not in adverts.
     pub excluded: Vec<VirtualAddress>,
+    /// The host answers at the addresses, also where no service is; always true for their owner.
+    /// False with `no_accept`, and in strict mode.
+    pub accept: bool,
     /// When the addresses are announced.
     pub announcing: Announcing,
     /// How adverts are exchanged.

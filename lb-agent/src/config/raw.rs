@@ -18,7 +18,8 @@ use super::source::Span;
 mod vrrp;
 
 pub(crate) use vrrp::{
-    RawBfd, RawExchange, RawGarp, RawMail, RawSpacing, RawTrackFile, RawTrackProcess, RawVmac,
+    RawBfd, RawExchange, RawFifo, RawGarp, RawMail, RawSpacing, RawTrackFile, RawTrackProcess,
+    RawVmac,
 };
 
 /// A whole file.
@@ -50,10 +51,15 @@ pub(crate) struct RawGlobal {
     pub(crate) log_all_failures: Option<Spanned<bool>>,
     pub(crate) script_user: Option<Spanned<RunAs>>,
     pub(crate) script_security: Option<Spanned<bool>>,
-    pub(crate) notify_fifo: Option<Spanned<String>>,
-    pub(crate) vrrp_notify_fifo: Option<Spanned<String>>,
+    pub(crate) notify_fifo: RawFifo,
+    pub(crate) vrrp_notify_fifo: RawFifo,
+    pub(crate) fifo_states_on_reload: Option<Spanned<bool>>,
+    pub(crate) startup_script: Option<Spanned<Program>>,
+    pub(crate) startup_timeout: Option<Spanned<Duration>>,
+    pub(crate) shutdown_script: Option<Spanned<Program>>,
+    pub(crate) shutdown_timeout: Option<Spanned<Duration>>,
     pub(crate) priority_changes: Option<Spanned<bool>>,
-    pub(crate) lvs_notify_fifo: Option<Spanned<String>>,
+    pub(crate) lvs_notify_fifo: RawFifo,
     pub(crate) init_notifies: Option<Spanned<bool>>,
     pub(crate) lvs_timeouts: Option<Spanned<Timeouts>>,
     pub(crate) connections: Option<Spanned<u32>>,

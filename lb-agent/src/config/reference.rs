@@ -16,7 +16,6 @@ pub fn keyword_reference() -> String {
          To renew it: `UPDATE_EXPECT=1 cargo test -p lb-agent --lib config::`.\n\n\
          Every keyword that keepalived 2.4.3 registers is here, and a few of xlvs's own.\n\n\
          - *yes*: does what keepalived does.\n\
-         - *in part*: does what the note says; a line that asks for more is an error.\n\
          - *no effect*: accepted; there is nothing for it to do.\n\
          - *not yet*: accepted with a warning; the rest of the file works as asked.\n\
          - *refused*: an error, because xlvs would do something else than asked.\n",
@@ -52,7 +51,6 @@ fn status(info: &Info) -> String {
     match info.status {
         Status::Supported => "yes".to_owned(),
         Status::Own => "yes, here only: keepalived warns and ignores the line".to_owned(),
-        Status::Partly(what) => format!("in part: {what}"),
         Status::NoEffect(why) => format!("no effect: {why}"),
         Status::NotYet(feature) if feature.severity == Severity::Error => {
             format!("refused: {}", feature.instead)

@@ -174,7 +174,7 @@ impl Context {
         let head = item.head();
         let quiet = self.trial + self.quiet > 0;
         match info.status {
-            Status::Supported | Status::Own | Status::Partly(_) => return false,
+            Status::Supported | Status::Own => return false,
             Status::NotYet(feature) => self.feature(feature, head),
             Status::NoEffect(_) | Status::Refused(_) if quiet => {}
             Status::NoEffect(why) => self.report(Diagnostic::info(

@@ -72,6 +72,9 @@ pub struct Instance {
     pub since_seconds: f64,
     /// Virtual addresses with prefix length.
     pub vips: Vec<String>,
+    /// The host answers at them, also what is for no service; false while rules drop that.
+    #[serde(default)]
+    pub accept_mode: bool,
     /// Figures by name.
     pub counters: BTreeMap<String, u64>,
     /// Other routers that were heard as MASTER while this one was; the trace of a takeover, or a

@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
+use nix::unistd::{Gid, Uid, chown, mkfifo};
 use tracing::warn;
 
 /// Why there is no pipe.
@@ -33,10 +33,10 @@ pub(super) struct Fifo {
 }
 
 impl Fifo {
-    /// Opens the pipe, and makes it if there is none.
+    /// Opens the pipe, and makes it for `owner` if there is none.
     ///
     /// KEEPALIVED: open for reading too, so that it is there while nobody reads.
-    pub(super) fn open(path: &str) -> Result<Self, FifoError> {
+    pub(super) fn open(path: &str, owner: Option<(Uid, Gid)>) -> Result<Self, FifoError> {
         let error = |cause| FifoError {
             path: path.to_owned(),
             cause,
@@ -55,6 +55,9 @@ impl Fifo {
         let kind = file.metadata().map_err(error)?.file_type();
         if !kind.is_fifo() {
             return Err(error(io::Error::other("there is something else")));
+        }
+        if let Some((uid, gid)) = owner.filter(|_| made) {
+            chown(path, Some(uid), Some(gid)).map_err(|cause| error(cause.into()))?;
         }
         Ok(Self {
             path: path.to_owned(),

@@ -7,7 +7,7 @@
 //! [`PATIENCE`] is over; what cannot be told is logged.
 //!
 //! - `queue`: starts the programs of one instance, one after the other.
-//! - `fifo`: a named pipe.
+//! - `fifo`: a named pipe; `reader`: the program that reads it.
 //! - `service`: virtual servers and real servers.
 //! - `mail`: letters.
 
@@ -21,21 +21,24 @@
 mod fifo;
 pub mod mail;
 mod queue;
+mod reader;
 mod service;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
-use crate::config::model::{Config, Notify, Program};
+use crate::config::model::{Config, Notify, NotifyFifo, Program};
 use crate::health::ServiceNotice;
 use crate::track::program::{self, Runnable};
 use crate::vrrp::event::{Notice, Scope, Told};
 use fifo::Fifo;
 use mail::{Letter, Mailer};
 use queue::{Job, Queue};
+use reader::Reader;
 use service::Services;
 
 /// How long a program may hold up the next one of its instance. It is not killed: keepalived does
@@ -60,6 +63,8 @@ pub struct Notifier {
 #[derive(Debug)]
 struct Pipe {
     fifo: Fifo,
+    /// Its `notify_fifo_script`.
+    reader: Option<Reader>,
     instances: bool,
     services: bool,
 }
@@ -99,18 +104,24 @@ impl Notifier {
             let known = before
                 .iter()
                 .position(|pipe| pipe.fifo.path() == wanted.path);
-            let fifo = match known {
-                Some(at) => Ok(before.swap_remove(at).fifo),
-                None => Fifo::open(&wanted.path),
+            let known = known.map(|at| before.swap_remove(at));
+            let (fifo, reader) = match known {
+                Some(Pipe { fifo, reader, .. }) => (Ok(fifo), reader),
+                None => (open(wanted), None),
             };
             match fifo {
                 Ok(fifo) => self.fifos.push(Pipe {
                     fifo,
+                    reader: reading(wanted, reader, security),
                     instances: wanted.instances,
                     services: wanted.services,
                 }),
                 Err(cause) => error!("{cause}; it is not told of changes"),
             }
+        }
+        for pipe in before {
+            // Nobody waits for its reader's end.
+            drop(pipe.close());
         }
     }
 
@@ -226,6 +237,13 @@ impl Notifier {
                 warn!("{name}: not waiting any longer for its notify scripts");
             }
         }
+        let pipes = std::mem::take(&mut self.fifos);
+        let readers: Vec<_> = pipes.into_iter().filter_map(Pipe::close).collect();
+        for reader in readers {
+            if timeout_at(deadline, reader).await.is_err() {
+                warn!("not waiting any longer for a program that reads a FIFO");
+            }
+        }
         if let Some(mailer) = self.mailer.take()
             && timeout_at(deadline, mailer.finish()).await.is_err()
         {
@@ -233,9 +251,42 @@ impl Notifier {
         }
     }
 
-    fn write(&mut self, notice: Notice<'_>) {
+    /// Writes a line to the FIFOs without telling anybody else.
+    pub fn write(&mut self, notice: Notice<'_>) {
         for pipe in self.fifos.iter_mut().filter(|pipe| pipe.instances) {
             pipe.fifo.write(&line(notice));
+        }
+    }
+}
+
+impl Pipe {
+    /// Closes the pipe, and ends who reads it; the end is to be waited for.
+    fn close(self) -> Option<JoinHandle<()>> {
+        drop(self.fifo);
+        self.reader.map(Reader::stop)
+    }
+}
+
+/// KEEPALIVED: a pipe belongs to whom its line names, else to whom scripts run as.
+fn open(wanted: &NotifyFifo) -> Result<Fifo, String> {
+    let owner = program::identity(&wanted.path, wanted.owner.as_ref());
+    let owner = owner.unwrap_or_else(|cause| {
+        warn!("{cause}; it belongs to root");
+        None
+    });
+    Fifo::open(&wanted.path, owner).map_err(|cause| cause.to_string())
+}
+
+/// The reader of a pipe: the one that runs, if it is the one that is wanted.
+fn reading(wanted: &NotifyFifo, runs: Option<Reader>, security: bool) -> Option<Reader> {
+    let script = wanted.script.as_ref();
+    let found = find(&wanted.path, script, security);
+    match (script.zip(found), runs) {
+        (Some((script, found)), Some(runs)) if runs.is(script, &found) => Some(runs),
+        (now, runs) => {
+            // Nobody waits for its end: the pipe is open, it gets SIGTERM soon.
+            drop(runs.map(Reader::stop));
+            now.map(|(script, found)| Reader::start(script, found, &wanted.path))
         }
     }
 }

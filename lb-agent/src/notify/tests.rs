@@ -187,12 +187,46 @@ async fn a_fifo_that_nobody_reads_fills_up_without_harm() {
     assert!(fifo.lost() > 0 && fifo.lost() < 10_000);
 }
 
+#[tokio::test]
+async fn the_program_that_reads_a_fifo_reads_all_of_it_and_then_ends() {
+    let scratch = Scratch::new("reader");
+    let (pipe, file) = (scratch.path("fifo"), scratch.path("read"));
+    // The last one closes nothing, and does not end by itself.
+    for (script, lines) in [
+        (format!("sh -c 'cat $0 >> {file}'"), 3),
+        (format!("sh -c 'cat $0 >> {file}; sleep 60'"), 6),
+    ] {
+        let global = format!(
+            "script_user root\nvrrp_notify_fifo {pipe}\nvrrp_notify_fifo_script \"{script}\""
+        );
+        let config = config(&global, "");
+        let mut notifier = Notifier::default();
+        notifier.adopt(&config);
+        notifier.tell(notice(Told::Backup, 100));
+        let read = || fs::read_to_string(&file).unwrap_or_default();
+        while read().lines().count() < lines - 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // As after a reload: the reader stays.
+        notifier.adopt(&config);
+        notifier.write(notice(Told::Backup, 100));
+        notifier.tell(notice(Told::Stop, 100));
+        let begun = Instant::now();
+        notifier.finish().await;
+        assert!(begun.elapsed() < FAREWELL);
+        let read = read();
+        assert_eq!(read.lines().count(), lines, "{read}");
+        assert!(read.ends_with("INSTANCE \"VI_1\" STOP 100\n"), "{read}");
+        assert!(!std::path::Path::new(&pipe).exists());
+    }
+}
+
 #[test]
 fn a_file_that_is_no_fifo_is_refused_and_left_alone() {
     let scratch = Scratch::new("file");
     let path = scratch.path("file");
     fs::write(&path, "text").unwrap();
-    let error = Fifo::open(&path).unwrap_err().to_string();
+    let error = Fifo::open(&path, None).unwrap_err().to_string();
     assert!(error.contains("cannot open FIFO"), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "text");
 }

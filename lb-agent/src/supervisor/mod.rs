@@ -28,7 +28,7 @@ use std::env;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ use nix::unistd::Pid;
 use tracing::{debug, error, info, warn};
 
 use crate::dataplane::Pins;
+use crate::firewall;
 use crate::vrrp::driver::now;
 use crate::vrrp::time::Nanos;
 use page::{Held, Holdings};
@@ -106,9 +107,11 @@ pub fn run(control: &Path, pins: Pins) -> Result<ExitCode> {
         relay,
         page: File::from(page),
         pins,
+        control: control.to_owned(),
         policy: Policy::new(),
         stand_in: StandIn::default(),
         holds: false,
+        left: false,
         crashes: 0,
         crashed_at: Nanos::default(),
         agent: None,
@@ -126,10 +129,14 @@ struct Supervisor {
     relay: Option<Relay>,
     page: File,
     pins: Pins,
+    /// The agent's control socket.
+    control: PathBuf,
     policy: Policy,
     stand_in: StandIn,
     /// A dead agent's place is held.
     holds: bool,
+    /// The last agent that ran did not end of its own accord.
+    left: bool,
     crashes: u64,
     crashed_at: Nanos,
     agent: Option<Child>,
@@ -234,6 +241,7 @@ impl Supervisor {
         let left = self.holdings().filter(|left| left.pid == pid);
         let ready = left.is_some();
         let mut hold = Duration::ZERO;
+        self.left = end != End::Finished && (ready || self.left);
         if end != End::Finished && ready {
             (self.crashed_at, self.crashes) = (at, self.crashes + 1);
             let left = left.unwrap_or_default();
@@ -293,8 +301,15 @@ impl Supervisor {
                 Action::GiveUp => {
                     self.holds = false;
                     self.stand_in.give_up(&self.pins, self.agent.is_some());
+                    // A new agent has written its own rules before it held anything.
+                    if self.agent.is_none() {
+                        firewall::remove_now(&self.control);
+                    }
                 }
                 Action::Exit(status) => {
+                    if self.left {
+                        firewall::remove_now(&self.control);
+                    }
                     if let Some(relay) = &self.relay {
                         relay.pass_on();
                     }

@@ -9,7 +9,7 @@
 //!
 //! - [`count`]: rise and fall. Pure.
 //! - [`program`]: which file a command is, whether it may be run, and as whom.
-//! - [`script`]: runs the scripts.
+//! - [`script`]: runs the scripts; [`once`]: those of start and end.
 //! - [`watch`]: looks at tracked files and processes; `process` tells which are meant.
 //!
 //! Invariants: no script, however it behaves, holds up the loop (starting one happens on a thread
@@ -24,6 +24,7 @@
 )]
 
 pub mod count;
+pub mod once;
 mod process;
 pub mod program;
 pub mod script;

@@ -150,7 +150,7 @@ fn find(name: &str, search: &OsStr) -> io::Result<PathBuf> {
 }
 
 /// Who to become. Someone who is not root can become nobody else.
-fn identity(name: &str, asked: Option<&RunAs>) -> Result<Option<(Uid, Gid)>, ProgramError> {
+pub fn identity(name: &str, asked: Option<&RunAs>) -> Result<Option<(Uid, Gid)>, ProgramError> {
     if !geteuid().is_root() {
         return Ok(None);
     }

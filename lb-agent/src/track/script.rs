@@ -227,14 +227,15 @@ fn success(status: io::Result<ExitStatus>) -> Result<(), String> {
 }
 
 /// A process group that runs. It does not outlive this value unless it ignores SIGTERM.
-struct Run {
+pub(crate) struct Run {
     child: Child,
     /// Absent once the leader was waited for: the number may be someone else's.
     group: Option<Pid>,
 }
 
 impl Run {
-    fn new(child: Child) -> Self {
+    /// `child` leads a group of its own.
+    pub(crate) fn new(child: Child) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         Self {
             child,
@@ -242,14 +243,15 @@ impl Run {
         }
     }
 
-    async fn ended(&mut self) -> io::Result<ExitStatus> {
+    /// Waits for its leader. Cancel-safe.
+    pub(crate) async fn ended(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await;
         self.group = None;
         status
     }
 
     /// Ends it, one way or the other.
-    async fn put_down(&mut self) {
+    pub(crate) async fn put_down(&mut self) {
         let Some(group) = self.group else { return };
         signal(group, Signal::SIGTERM);
         let ended = timeout(KILL_AFTER, self.ended()).await.is_ok();

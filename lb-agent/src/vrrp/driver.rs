@@ -83,6 +83,11 @@ pub trait Host {
     /// Tells scripts and FIFOs. Must not wait for them.
     fn notify(&mut self, notice: Notice<'_>);
 
+    /// Writes to the FIFOs alone what they may have been told before.
+    fn restate(&mut self, notice: Notice<'_>) {
+        let _ = notice;
+    }
+
     /// True if this instance was MASTER in a process that ended a moment ago, and no peer can have
     /// missed it yet.
     fn resumes(&self, instance: &VrrpInstance) -> bool {
@@ -222,6 +227,9 @@ impl<H: Host> Driver<H> {
             .iter()
             .filter_map(|slot| slot.config.vmac.clone())
             .collect();
+        for slot in &mut self.slots {
+            slot.take_accept_mode(&instances);
+        }
         for at in 0..self.slots.len() {
             let stays = self
                 .slots

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufWriter, Write};
+use std::io::{self, BufRead, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -68,9 +68,10 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Begins a recording in a new file.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        let file = BufWriter::new(File::create(path)?);
+    /// Begins a recording, behind what an earlier agent wrote to the same file: an agent that is
+    /// started again must not cost the recording of its predecessor's crash.
+    pub fn append(path: &Path) -> io::Result<Self> {
+        let file = BufWriter::new(open(path)?);
         let (lines, inbox) = sync_channel(WAITING_MAX);
         let name = path.display().to_string();
         let thread = std::thread::Builder::new().name("record".to_owned());
@@ -110,6 +111,33 @@ impl Drop for Recorder {
             let _ = thread.join();
         }
     }
+}
+
+/// Opens a recording for more lines. One that its writer's death cut off goes, so that the next
+/// does not begin in its middle.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let options = options.read(true).append(true).create(true);
+    let mut file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    let mut torn = 0;
+    let length = file.seek(SeekFrom::End(0))?;
+    // From the end backwards: a recording may be large, a line is short.
+    while torn < length {
+        file.seek(SeekFrom::Start(length - torn - 1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        if last == *b"\n" {
+            break;
+        }
+        torn += 1;
+    }
+    if torn > 0 {
+        file.set_len(length - torn)?;
+    }
+    Ok(file)
 }
 
 /// Whenever no line waits, the file is complete.
@@ -244,7 +272,7 @@ mod tests {
 
     /// A machine of its own, recorded.
     fn record(path: &Path) -> usize {
-        let mut recorder = Recorder::create(path).unwrap();
+        let mut recorder = Recorder::append(path).unwrap();
         let (instance, settings) = ("VI_1".to_owned(), settings());
         let mut machine = Instance::new(settings);
         let mut now = Nanos::new(5);
@@ -308,6 +336,20 @@ mod tests {
             found.differences[0].replayed[0],
             Action::SendAdvert { priority: 100 }
         );
+    }
+
+    #[test]
+    fn a_recording_goes_on_behind_one_that_a_crash_cut_off() {
+        let path = temporary("record-twice");
+        let mut steps = record(&path);
+        let mut file = File::options().append(true).open(&path).unwrap();
+        file.write_all(b"{\"kind\":\"step\",\"at\":12").unwrap();
+        steps += record(&path) + record(&path);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let found = replay(text.as_bytes()).unwrap();
+        assert_eq!((found.steps, found.lost, found.orphans), (steps, 0, 0));
+        assert_eq!(found.differences, []);
     }
 
     #[test]

@@ -96,6 +96,18 @@ impl Slot {
         }
     }
 
+    /// Takes over whether the host answers at the addresses: no reason to give the role up.
+    pub(super) fn take_accept_mode(&mut self, instances: &[VrrpInstance]) {
+        let new = instances.iter().find(|new| new.name == self.config.name);
+        if let Some(new) = new.filter(|new| new.accept != self.config.accept) {
+            let mut config = self.config.clone();
+            config.accept = new.accept;
+            if config == *new {
+                self.config = config;
+            }
+        }
+    }
+
     /// Notes what is known of `what`; true if this instance tracks it and did not know.
     pub(super) fn observe(&mut self, what: &Tracked, condition: Condition) -> bool {
         let mut news = false;

@@ -21,7 +21,6 @@ macro_rules! features {
 
 features! {
     Warning MAIL_FEATURE: "mail alerts of real servers" => "no mail is sent about them";
-    Warning NOTIFY_FEATURE: "programs that read FIFOs, and rarer notifications" => "nothing is run or written for them";
     Warning TRACKING_FEATURE: "rarer things to track"
         => "they do not count for the priority";
     Warning VMAC_FEATURE: "other virtual interfaces" => "the interface's own MAC address is used";
@@ -30,25 +29,19 @@ features! {
     Warning ENGINE_FEATURE: "persistence engines" => "a client is recognised by its address";
     Warning ADVERT_FEATURE: "changes to the exchange of adverts" => "keepalived's defaults hold";
     Warning RELOAD_FEATURE: "reload options" => "a reload happens only when asked for";
-    Warning STRICT_FEATURE: "the rest of strict mode"
-        => "xlvs does not drop traffic to the virtual addresses as keepalived would";
     Warning CHECKING_FEATURE: "suspending checks" => "checks run on the backup too";
-    Warning STARTUP_FEATURE: "start-up and shutdown options" => "xlvs starts and stops at once";
     Error NAMESPACE_FEATURE: "network namespaces" => "xlvs would run in the wrong one";
     Error HMAC_FEATURE: "auth_hmac" => "adverts would go out without it";
 }
 
 pub(super) const MAIL: Status = Status::NotYet(&MAIL_FEATURE);
-pub(super) const NOTIFY: Status = Status::NotYet(&NOTIFY_FEATURE);
 pub(super) const TRACKING: Status = Status::NotYet(&TRACKING_FEATURE);
 pub(super) const VMAC: Status = Status::NotYet(&VMAC_FEATURE);
 pub(super) const CONNECTION_SYNC: Status = Status::NotYet(&CONNECTION_SYNC_FEATURE);
 pub(super) const ENGINE: Status = Status::NotYet(&ENGINE_FEATURE);
 pub(super) const ADVERT: Status = Status::NotYet(&ADVERT_FEATURE);
 pub(super) const RELOAD: Status = Status::NotYet(&RELOAD_FEATURE);
-pub(super) const STRICT: Status = Status::NotYet(&STRICT_FEATURE);
 pub(super) const CHECKING: Status = Status::NotYet(&CHECKING_FEATURE);
-pub(super) const STARTUP: Status = Status::NotYet(&STARTUP_FEATURE);
 pub(super) const NAMESPACE: Status = Status::NotYet(&NAMESPACE_FEATURE);
 pub(super) const HMAC: Status = Status::NotYet(&HMAC_FEATURE);
 
@@ -62,7 +55,8 @@ pub(super) const RTTIME: Status =
     Status::NoEffect("the kernel would kill the agent while it loads the packet program");
 pub(super) const SNMP: Status = Status::NoEffect("xlvs has no SNMP agent");
 pub(super) const DBUS: Status = Status::NoEffect("xlvs has no D-Bus interface");
-pub(super) const FIREWALL: Status = Status::NoEffect("xlvs writes no firewall rules");
+pub(super) const FIREWALL: Status =
+    Status::NoEffect("what xlvs writes is a table of nftables, `inet xlvs`, for `no_accept`");
 pub(super) const IPVS: Status = Status::NoEffect("xlvs does not use the kernel's IPVS");
 pub(super) const NETLINK: Status = Status::NoEffect("xlvs sizes its netlink buffers itself");
 pub(super) const LINKBEAT: Status = Status::NoEffect(

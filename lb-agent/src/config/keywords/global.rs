@@ -1,15 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Keywords of `global_defs`.
 
-use super::super::args::Spanned;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::super::args::{Line, Spanned};
 use super::super::diag::{Code, Diagnostic, quoted};
 use super::super::keyword::{Keyword, Status, Table, flag, line, off, off_flag};
-use super::super::raw::RawGlobal;
+use super::super::raw::{RawFifo, RawGlobal};
 use super::features::{
-    CHECKER, CONNECTION_SYNC, DBUS, FILES, FIREWALL, IPVS, MAIL, NETLINK, NOTIFY, OBSOLETE,
-    PROCESS, RELOAD, RTTIME, SCRIPTS, SNMP, STARTUP, STRICT,
+    CHECKER, CONNECTION_SYNC, DBUS, FILES, FIREWALL, IPVS, MAIL, NETLINK, OBSOLETE, PROCESS,
+    RELOAD, RTTIME, SCRIPTS, SNMP,
 };
-use super::{connections, global_vrrp, mail, tracking, vrrp_instance};
+use super::{connections, global_vrrp, mail, notify, tracking, vrrp_instance};
+
+/// KEEPALIVED: what `startup_script_timeout` can be.
+const SCRIPT_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(1000);
+
+/// `PATH [USER [GROUP]]`.
+fn fifo(raw: &mut RawFifo, line: &mut Line<'_>) {
+    let (path, owner) = (
+        line.text(1),
+        line.word(2).and_then(|_| tracking::run_as(line, 2)),
+    );
+    line.set(&mut raw.path, path);
+    raw.owner = owner.map(|owner| owner.value);
+}
 
 /// `global_defs`.
 pub(crate) static GLOBAL: Table<RawGlobal> = Table {
@@ -84,8 +100,7 @@ const SUPPORTED: &[Keyword<RawGlobal>] = &[
             let value = line.boolean(1);
             line.set(&mut raw.strict, value);
         },
-    )
-    .status(STRICT),
+    ),
     flag(
         "checker_log_all_failures",
         "Log failures that are forgiven, too.",
@@ -102,28 +117,34 @@ const MAIL_AND_SCRIPTS: &[Keyword<RawGlobal>] = &[
     off_flag("no_checker_emails", "Send mail for services only.", MAIL),
     line(
         "notify_fifo",
-        "FIFO that is told of all changes.",
+        "FIFO that is told of all changes; user and group may follow, as for scripts.",
+        |raw: &mut RawGlobal, line| fifo(&mut raw.notify_fifo, line),
+    )
+    .params(1, 3),
+    line(
+        "notify_fifo_script",
+        "Program that reads it: gets its path as last argument, is started again when it ends.",
         |raw: &mut RawGlobal, line| {
-            let value = line.text(1);
-            line.set(&mut raw.notify_fifo, value);
+            let value = notify::program(line);
+            line.set(&mut raw.notify_fifo.script, value);
         },
     )
-    .params(1, 3)
-    .status(Status::Partly(
-        "it is told of instances and groups, not yet of real servers; it belongs to root",
-    )),
-    off("notify_fifo_script", "Program that reads it.", NOTIFY),
+    .params(1, 3),
     line(
         "vrrp_notify_fifo",
         "FIFO that is told of instances' changes.",
+        |raw: &mut RawGlobal, line| fifo(&mut raw.vrrp_notify_fifo, line),
+    )
+    .params(1, 3),
+    line(
+        "vrrp_notify_fifo_script",
+        "Program that reads it: gets its path as last argument, is started again when it ends.",
         |raw: &mut RawGlobal, line| {
-            let value = line.text(1);
-            line.set(&mut raw.vrrp_notify_fifo, value);
+            let value = notify::program(line);
+            line.set(&mut raw.vrrp_notify_fifo.script, value);
         },
     )
-    .params(1, 3)
-    .status(Status::Partly("it belongs to root")),
-    off("vrrp_notify_fifo_script", "Program that reads it.", NOTIFY),
+    .params(1, 3),
     flag(
         "vrrp_notify_priority_changes",
         "Tell the FIFO of priority changes.",
@@ -136,19 +157,27 @@ const MAIL_AND_SCRIPTS: &[Keyword<RawGlobal>] = &[
     line(
         "lvs_notify_fifo",
         "FIFO that is told of services' and real servers' changes.",
+        |raw: &mut RawGlobal, line| fifo(&mut raw.lvs_notify_fifo, line),
+    )
+    .params(1, 3),
+    line(
+        "lvs_notify_fifo_script",
+        "Program that reads it: gets its path as last argument, is started again when it ends.",
         |raw: &mut RawGlobal, line| {
-            let value = line.text(1);
-            line.set(&mut raw.lvs_notify_fifo, value);
+            let value = notify::program(line);
+            line.set(&mut raw.lvs_notify_fifo.script, value);
         },
     )
-    .params(1, 3)
-    .status(Status::Partly("it belongs to root")),
-    off("lvs_notify_fifo_script", "Program that reads it.", NOTIFY),
-    off_flag(
+    .params(1, 3),
+    flag(
         "fifo_write_vrrp_states_on_reload",
-        "Tell the FIFO all states after a reload.",
-        NOTIFY,
-    ),
+        "The FIFOs are told the states of all instances and groups after a reload.",
+        |raw: &mut RawGlobal, line| {
+            let value = line.boolean(1);
+            line.set(&mut raw.fifo_states_on_reload, value);
+        },
+    )
+    .default("off"),
     flag(
         "rs_init_notifies",
         "Run `notify_up` at the start, too, for real servers that are taken as up.",
@@ -177,10 +206,44 @@ const MAIL_AND_SCRIPTS: &[Keyword<RawGlobal>] = &[
         },
     )
     .default("off"),
-    off("startup_script", "Program to run at start.", STARTUP),
-    off("startup_script_timeout", "Seconds it may run.", STARTUP),
-    off("shutdown_script", "Program to run at the end.", STARTUP),
-    off("shutdown_script_timeout", "Seconds it may run.", STARTUP),
+    line(
+        "startup_script",
+        "Program to run before anything else is done.",
+        |raw: &mut RawGlobal, line| {
+            let value = notify::program(line);
+            line.set(&mut raw.startup_script, value);
+        },
+    )
+    .params(1, 3),
+    line(
+        "startup_script_timeout",
+        "Seconds it may run.",
+        |raw: &mut RawGlobal, line| {
+            let value = line.seconds(1, SCRIPT_TIMEOUT);
+            line.set(&mut raw.startup_timeout, value);
+        },
+    )
+    .default("10")
+    .range("1 to 1000 seconds"),
+    line(
+        "shutdown_script",
+        "Program to run when all else has ended.",
+        |raw: &mut RawGlobal, line| {
+            let value = notify::program(line);
+            line.set(&mut raw.shutdown_script, value);
+        },
+    )
+    .params(1, 3),
+    line(
+        "shutdown_script_timeout",
+        "Seconds it may run.",
+        |raw: &mut RawGlobal, line| {
+            let value = line.seconds(1, SCRIPT_TIMEOUT);
+            line.set(&mut raw.shutdown_timeout, value);
+        },
+    )
+    .default("10")
+    .range("1 to 1000 seconds"),
 ];
 
 const LVS: &[Keyword<RawGlobal>] = &[

@@ -8,7 +8,7 @@ use super::super::diag::{Code, Diagnostic};
 use super::super::keyword::{Keyword, Status, Table, block, flag, line, off, off_block, off_flag};
 use super::super::model::{InitialState, VrrpVersion};
 use super::super::raw::{AuthType, RawInstance};
-use super::features::{ADVERT, CONNECTION_SYNC, HMAC, LINKBEAT, LOGGING, STRICT, TRACKING, VMAC};
+use super::features::{ADVERT, CONNECTION_SYNC, HMAC, LINKBEAT, LOGGING, TRACKING, VMAC};
 use super::{
     address, announcing, notify, routing, rules, tracking, virtual_ipaddress, vmac, vrrp_other,
 };
@@ -152,8 +152,7 @@ const ELECTION: &[Keyword<RawInstance>] = &[
             let value = line.boolean(1);
             line.set(&mut raw.strict, value);
         },
-    )
-    .status(STRICT),
+    ),
 ];
 
 /// Addresses of adverts and virtual addresses.
@@ -272,24 +271,21 @@ const ADDRESSES: &[Keyword<RawInstance>] = &[
     ),
     flag(
         "accept",
-        "Answer at the virtual addresses.",
+        "The host answers at the virtual addresses, also what is for no service.",
         |raw: &mut RawInstance, line| {
             let value = Spanned::new(true, line.span());
             line.set(&mut raw.accept, Some(value));
         },
     )
-    .default("on"),
+    .default("on, off in strict mode"),
     flag(
         "no_accept",
-        "Drop packets to the virtual addresses that are for no service.",
+        "Packets to the virtual addresses that are for no service are dropped, echo requests too.",
         |raw: &mut RawInstance, line| {
             let value = Spanned::new(false, line.span());
             line.set(&mut raw.accept, Some(value));
         },
-    )
-    .status(Status::Partly(
-        "accepted with a warning: xlvs writes no firewall rules",
-    )),
+    ),
 ];
 
 /// What a change of state causes, and what causes it.

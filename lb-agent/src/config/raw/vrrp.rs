@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::args::Spanned;
-use super::super::model::{InitFile, ParamMatch};
+use super::super::model::{InitFile, ParamMatch, Program, RunAs};
 use super::super::source::Span;
 use super::RawWeight;
 
@@ -30,6 +30,14 @@ pub(crate) struct RawExchange {
     pub(crate) check_src: Option<Spanned<bool>>,
     pub(crate) skip_addresses: Option<Spanned<bool>>,
     pub(crate) checksum_as_v2: Option<Spanned<bool>>,
+}
+
+/// `notify_fifo` and its kin, with their scripts.
+#[derive(Debug, Default)]
+pub(crate) struct RawFifo {
+    pub(crate) path: Option<Spanned<String>>,
+    pub(crate) owner: Option<RunAs>,
+    pub(crate) script: Option<Spanned<Program>>,
 }
 
 /// `garp_group`, and what `global_defs` says of the same.

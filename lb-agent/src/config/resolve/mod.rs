@@ -18,9 +18,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::args::Spanned;
-use super::diag::Diagnostic;
-use super::model::{Config, ConnSettings, Global, NotifyFifo, Scheduling};
+use super::diag::{Code, Diagnostic};
+use super::model::{Config, ConnSettings, Global, NotifyFifo, OnceScript, Program, Scheduling};
 use super::raw::{RawConfig, RawGlobal};
+
+/// How long a script of start or end may run.
+const ONCE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Gives the file its meaning; findings are added to `diagnostics`.
 pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Config {
@@ -34,7 +37,11 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
     if let Some(IpAddr::V6(group)) = raw.global.mcast_group6.map(|group| group.value) {
         global.vrrp_mcast_group6 = group;
     }
-    global.notify_fifos = notify_fifos(&raw.global);
+    global.notify_fifos = notify_fifos(&raw.global, diagnostics);
+    global.fifo_states_on_reload = is_set(raw.global.fifo_states_on_reload);
+    let said = &raw.global;
+    global.startup_script = once(said.startup_script.as_ref(), said.startup_timeout, said);
+    global.shutdown_script = once(said.shutdown_script.as_ref(), said.shutdown_timeout, said);
     global.rs_init_notifies = is_set(raw.global.init_notifies);
     global.lvs_timeouts = raw
         .global
@@ -81,29 +88,58 @@ fn is_set(flag: Option<Spanned<bool>>) -> bool {
 }
 
 /// One pipe each, however many lines name it.
-fn notify_fifos(raw: &RawGlobal) -> Vec<NotifyFifo> {
+fn notify_fifos(raw: &RawGlobal, diagnostics: &mut Vec<Diagnostic>) -> Vec<NotifyFifo> {
     let mut fifos: Vec<NotifyFifo> = Vec::new();
-    for (line, instances, services) in [
+    for (said, instances, services) in [
         (&raw.notify_fifo, true, true),
         (&raw.vrrp_notify_fifo, true, false),
         (&raw.lvs_notify_fifo, false, true),
     ] {
-        let Some(path) = line.as_ref().map(|line| line.value.clone()) else {
+        let program = |script: &Spanned<Program>| script.value.clone();
+        let script = said.script.as_ref().map(program);
+        let script = script.map(|script| track::with_default_user(script, raw));
+        let Some(path) = said.path.as_ref().map(|path| path.value.clone()) else {
+            diagnostics.extend(said.script.as_ref().map(|script| {
+                Diagnostic::warning(
+                    Code::MissingSetting,
+                    script.span,
+                    "there is no FIFO that it could read; it is not run",
+                )
+                .hint("name one in the same place, without `_script`")
+            }));
             continue;
         };
         match fifos.iter_mut().find(|known| known.path == path) {
             Some(known) => {
                 known.instances |= instances;
                 known.services |= services;
+                known.script = known.script.take().or(script);
             }
-            None => fifos.push(NotifyFifo {
-                path,
-                instances,
-                services,
-            }),
+            None => {
+                let default = || raw.script_user.as_ref().map(|user| user.value.clone());
+                fifos.push(NotifyFifo {
+                    path,
+                    instances,
+                    services,
+                    owner: said.owner.clone().or_else(default),
+                    script,
+                });
+            }
         }
     }
     fifos
+}
+
+/// `startup_script` or `shutdown_script`.
+fn once(
+    script: Option<&Spanned<Program>>,
+    timeout: Option<Spanned<Duration>>,
+    raw: &RawGlobal,
+) -> Option<OnceScript> {
+    Some(OnceScript {
+        program: track::with_default_user(script?.value.clone(), raw),
+        timeout: timeout.map_or(ONCE_TIMEOUT, |timeout| timeout.value),
+    })
 }
 
 fn conns(raw: &RawGlobal) -> ConnSettings {

@@ -557,6 +557,26 @@ fn each_fifo_is_opened_once_and_knows_whom_it_is_told_of() {
         .map(|f| (f.path.as_str(), f.instances, f.services))
         .collect();
     assert_eq!(told, [("/run/b", true, true), ("/run/a", true, true)]);
+    let loaded = parse(
+        "t",
+        "global_defs {\nscript_user nobody\nlvs_notify_fifo /run/a root\nlvs_notify_fifo_script /bin/cat\n\
+         notify_fifo_script /bin/cat\n}\n",
+    );
+    let fifo = &loaded.config.global.notify_fifos[0];
+    let user = |run_as: Option<&super::super::super::model::RunAs>| {
+        run_as.map(|run_as| run_as.user.clone())
+    };
+    assert_eq!(user(fifo.owner.as_ref()).as_deref(), Some("root"));
+    let script = fifo.script.as_ref().unwrap();
+    assert_eq!(
+        (script.argv.len(), user(script.user.as_ref()).as_deref()),
+        (1, Some("nobody"))
+    );
+    assert_eq!(
+        codes(&loaded),
+        ["missing-setting"],
+        "a script without a FIFO"
+    );
     let loaded = parse("t", "global_defs {\nlvs_notify_fifo /run/a\n}\n");
     let fifo = &loaded.config.global.notify_fifos[0];
     assert!(!fifo.instances && fifo.services);

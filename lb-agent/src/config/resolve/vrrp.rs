@@ -143,7 +143,7 @@ impl Resolver<'_> {
         let (state, preempt_delay) = self.strictly(&ends, priority, state, preempt, preempt_delay);
         let announcing = self.announcing();
         let exchange = self.exchange();
-        self.accept();
+        let accept = self.accept(version, priority);
         if ends.vips.is_empty() {
             self.diagnostics.push(Diagnostic::warning(
                 Code::EmptyBlock,
@@ -183,6 +183,7 @@ impl Resolver<'_> {
             rules: Vec::new(),
             vmac: self.vmac(ends.family),
             promote_secondaries: raw.promote_secondaries.is_some(),
+            accept,
             announcing,
             exchange,
             track_primary: raw.track_primary.is_none(),

@@ -85,6 +85,20 @@ impl<H: Host> Driver<H> {
         self.plan_rescan();
     }
 
+    /// Tells the FIFOs the states of all instances and groups.
+    pub fn restate(&mut self) {
+        for slot in &self.slots {
+            if let Some(told) = slot.fsm.state().told() {
+                self.host.restate(slot.notice(told));
+            }
+        }
+        for (name, group) in &self.groups {
+            if let Some(told) = group.state.told() {
+                self.host.restate(group_notice(name, told));
+            }
+        }
+    }
+
     /// Looks at all interfaces, if any instance tracks one.
     pub(super) async fn list_interfaces(&mut self, instances: &[VrrpInstance]) {
         let mut tracks = instances.iter().flat_map(|instance| &instance.tracks);

@@ -297,6 +297,7 @@ pub(super) fn instance(version: VrrpVersion, priority: u8) -> VrrpInstance {
         rules: Vec::new(),
         vmac: None,
         promote_secondaries: false,
+        accept: true,
         announcing: crate::config::model::Announcing::default(),
         exchange: crate::config::model::Exchange::default(),
         track_primary: true,

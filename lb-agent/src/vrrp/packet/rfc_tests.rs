@@ -226,7 +226,8 @@ fn the_table_of_demands_names_tests_that_exist() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let table = std::fs::read_to_string(root.join("../docs/vrrp-rfc.md")).unwrap();
     let mut sources = String::new();
-    let mut folders = vec![root.join("src/vrrp"), root.join("src/config/resolve")];
+    let folders = ["src/vrrp", "src/config/resolve", "../tests/accept"];
+    let mut folders: Vec<_> = folders.iter().map(|folder| root.join(folder)).collect();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::super::super::args::Spanned;
 use super::super::super::diag::{Code, Diagnostic, quoted};
-use super::super::super::model::{Announcing, Checksum, Exchange, Spacing};
+use super::super::super::model::{Announcing, Checksum, Exchange, Spacing, VrrpVersion};
 use super::super::super::raw::{RawConfig, RawGlobal};
-use super::Resolver;
+use super::{OWNER, Resolver};
 
 impl Resolver<'_> {
     /// `strict_mode`, or `vrrp_strict` of `global_defs`.
@@ -101,17 +101,20 @@ impl Resolver<'_> {
         }
     }
 
-    /// KEEPALIVED: `no_accept` is a firewall rule, and the default of strict mode.
-    pub(super) fn accept(&mut self) {
-        if let Some(said) = self.raw.accept.filter(|accept| !accept.value) {
-            self.diagnostics.push(
-                Diagnostic::warning(
-                    Code::NoEffectYet,
-                    said.span,
-                    "`no_accept` has no effect: xlvs writes no firewall rules",
-                )
-                .hint("what is for no service is answered at the virtual addresses"),
-            );
+    /// RFC 9568 §6.1: Accept_Mode, which an owner does without.
+    ///
+    /// KEEPALIVED: on by default, but off in strict mode, which does not allow it with version 2.
+    pub(super) fn accept(&mut self, version: VrrpVersion, priority: u8) -> bool {
+        if priority == OWNER {
+            return true;
+        }
+        match self.raw.accept {
+            None => !self.strict(),
+            Some(said) if said.value && self.strict() && version == VrrpVersion::V2 => {
+                self.not_strict(&said, "version 2 does not answer at its addresses");
+                false
+            }
+            Some(said) => said.value,
         }
     }
 
@@ -245,12 +248,31 @@ mod tests {
         };
         assert_eq!(loaded.config.vrrp_instances[0].exchange, expected);
         assert_eq!(codes(&loaded), Vec::<&str>::new());
-        let loaded = file("", "down_timer_adverts 0\nno_accept");
+        let loaded = file("", "down_timer_adverts 0");
         assert_eq!(
             loaded.config.vrrp_instances[0].exchange,
             Exchange::default()
         );
-        assert_eq!(codes(&loaded), ["out-of-range", "no-effect-yet"]);
+        assert_eq!(codes(&loaded), ["out-of-range"]);
+    }
+
+    #[test]
+    fn rfc9568_6_1_accept_mode_is_on_unless_said_otherwise_or_strict() {
+        for (instance, accepts, said) in [
+            ("", true, vec![]),
+            ("no_accept", false, vec![]),
+            ("strict_mode", false, vec![]),
+            ("strict_mode\nversion 3\naccept", true, vec![]),
+            ("strict_mode\naccept", false, vec!["conflict"]),
+            ("strict_mode\npriority 255", true, vec![]),
+            ("no_accept\npriority 255", true, vec![]),
+        ] {
+            let loaded = file("", instance);
+            let accept = loaded.config.vrrp_instances[0].accept;
+            assert_eq!((accept, codes(&loaded)), (accepts, said), "{instance}");
+        }
+        let global = file("vrrp_strict", "");
+        assert!(!global.config.vrrp_instances[0].accept);
     }
 
     #[test]
