@@ -1,45 +1,73 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! IPv4 fragments: all of a datagram go where its first one went.
+//! Fragments: all of a datagram go where its first one went.
 //!
 //! Only the first fragment has ports. It travels as any packet, and where it went is remembered by
-//! what its followers share with it: addresses, protocol and identification. A follower that comes
-//! before it, or long after it, is left to the director's stack.
+//! what its followers share with it: addresses, identification and in IPv4 the protocol. A follower
+//! that comes before it, or long after it, is left to the director's stack.
 //!
-//! IPVS reassembles first (`ip_vs_gather_frags`) and sends fragments of its own.
+//! IPVS reassembles first (`ip_vs_gather_frags`, `nf_defrag_ipv6`) and sends fragments of its own.
 
-use lb_common::abi::{Dest, Fragment, FragmentKey};
+use lb_common::abi::{Dest, FRAGMENT_IPV6, Fragment, FragmentKey};
 use lb_common::hash;
 use lb_common::verdict::Verdict;
 use lb_common::wire::Ipv4;
 
 use crate::conntrack::{self, Hit, Place, Role};
-use crate::family::{Addr, V4};
+use crate::family::Addr;
 use crate::forward::{Part, back};
 use crate::packet::Packet;
 use crate::parse::{self, Flow};
 use crate::tables::Steps;
 use crate::{Outcome, forward, stats};
 
-/// A fragment at `ip_offset`.
+/// An IPv4 fragment at `ip_offset`.
 #[inline(always)]
 pub fn ipv4<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, ip_offset: usize) -> Outcome {
     let Some(ip) = pkt.load::<Ipv4>(ip_offset) else {
         return Verdict::DropMalformedIp.into();
     };
-    let key = FragmentKey {
-        src: ip.src,
-        dst: ip.dst,
-        id: ip.id,
-        proto: ip.proto,
-        zero: 0,
-    };
+    tables.set_fragment_key(FragmentKey {
+        src: [ip.src, 0, 0, 0],
+        dst: [ip.dst, 0, 0, 0],
+        id: ip.id.into(),
+        proto: ip.proto.into(),
+    });
     if ip.fragment_offset() == 0 {
         return match parse::first_fragment(pkt, ip_offset) {
-            Ok(flow) => first(pkt, tables, &flow, &key),
+            Ok(flow) => first(pkt, tables, &flow, true),
             Err(verdict) => verdict.into(),
         };
     }
-    let (Some(known), now) = (tables.fragment(&key), tables.now()) else {
+    let flow = parse::later_fragment(&ip, ip_offset);
+    later(pkt, tables, &flow)
+}
+
+/// An IPv6 fragment, the IPv6 header at `ip_offset`.
+#[inline(always)]
+pub fn ipv6<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, ip_offset: usize) -> Outcome {
+    let (header, flow) = match parse::ipv6_fragment(pkt, ip_offset) {
+        Ok(fragment) => fragment,
+        Err(verdict) => return verdict.into(),
+    };
+    tables.set_fragment_key(FragmentKey {
+        src: flow.src.words(),
+        dst: flow.dst.words(),
+        id: header.id,
+        proto: FRAGMENT_IPV6,
+    });
+    if header.is_first() {
+        // RFC 6946: a first one that nothing follows has nothing to do with others of its
+        // identification.
+        first(pkt, tables, &flow, header.has_more())
+    } else {
+        later(pkt, tables, &flow)
+    }
+}
+
+/// A fragment that is not the first: where that one went.
+#[inline(always)]
+fn later<A: Addr, P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, flow: &Flow<A>) -> Outcome {
+    let (Some(known), now) = (tables.fragment(), tables.now()) else {
         return Verdict::PassFragment.into();
     };
     let Some(dest) = tables.dest(known.dest) else {
@@ -48,23 +76,22 @@ pub fn ipv4<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, ip_offset: usize) -
     if dest.generation != known.generation {
         return Verdict::DropDestGone.into();
     }
-    let flow = parse::later_fragment(&ip, ip_offset);
     if known.reply == 0 {
-        stats::count_in(tables, &flow, known.dest, 0);
-        forward::to_server(pkt, tables, &flow, (known.dest, dest), 0, Part::Network)
+        stats::count_in(tables, flow, known.dest, 0);
+        forward::to_server(pkt, tables, flow, (known.dest, dest), 0, Part::Network)
     } else {
-        stats::count_out(tables, &flow, known.dest);
-        back::to_client(pkt, tables, &flow, dest, now, Part::Network)
+        stats::count_out(tables, flow, known.dest);
+        back::to_client(pkt, tables, flow, dest, now, Part::Network)
     }
 }
 
-/// The first fragment: as any packet, but its followers will know.
+/// The first fragment: as any packet, but if there are `more`, they will know.
 #[inline(always)]
-fn first<P: Packet, T: Steps<P>>(
+fn first<A: Addr, P: Packet, T: Steps<P>>(
     pkt: &mut P,
     tables: &T,
-    flow: &Flow<V4>,
-    key: &FragmentKey,
+    flow: &Flow<A>,
+    more: bool,
 ) -> Outcome {
     let (Some(settings), now) = (tables.settings(), tables.now()) else {
         return Verdict::DropInternal.into();
@@ -75,7 +102,9 @@ fn first<P: Packet, T: Steps<P>>(
             generation: dest.generation,
             reply,
         };
-        tables.remember_fragment(key, &fragment);
+        if more {
+            tables.remember_fragment(&fragment);
+        }
     };
     if tables.of_interest(flow.dst.fold()) {
         let place = Place::of(tables, flow, Role::Request);

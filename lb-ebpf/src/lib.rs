@@ -93,7 +93,7 @@ pub fn ingress<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcome {
         Ok((offset, Carries::Ipv4)) => match parse::ipv4(pkt, offset) {
             Ok(flow) => balance(pkt, tables, &flow),
             Err(Verdict::PassOtherProtocol) => tables.icmp(pkt),
-            Err(Verdict::PassFragment) => tables.fragment_step(pkt),
+            Err(Verdict::PassFragment) => tables.fragment4(pkt),
             Err(verdict) => verdict.into(),
         },
         Ok((offset, Carries::Ipv6)) => tables.ipv6(pkt, offset),
@@ -107,6 +107,7 @@ pub fn ipv6<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, ip_offset: usize) -
     match parse::ipv6(pkt, ip_offset) {
         Ok(flow) => balance(pkt, tables, &flow),
         Err(Verdict::PassOtherProtocol) => tables.icmp(pkt),
+        Err(Verdict::PassFragment) => tables.fragment6(pkt),
         Err(verdict) => verdict.into(),
     }
 }
@@ -123,9 +124,18 @@ pub fn other_protocol<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcom
 
 /// An IPv4 fragment, from its Ethernet header on.
 #[inline(always)]
-pub fn fragment<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcome {
+pub fn fragment4<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcome {
     match parse::link_layer_again(pkt, tables) {
         Ok((offset, _)) => fragment::ipv4(pkt, tables, offset),
+        Err(verdict) => verdict.into(),
+    }
+}
+
+/// An IPv6 fragment, from its Ethernet header on.
+#[inline(always)]
+pub fn fragment6<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcome {
+    match parse::link_layer_again(pkt, tables) {
+        Ok((offset, _)) => fragment::ipv6(pkt, tables, offset),
         Err(verdict) => verdict.into(),
     }
 }
