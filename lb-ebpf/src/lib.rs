@@ -41,7 +41,7 @@ pub mod schedule;
 pub mod stats;
 pub mod tables;
 
-use lb_common::abi::{Dest, Settings};
+use lb_common::abi::{CONN_TICK_MASK, Dest, Settings};
 use lb_common::hash;
 use lb_common::verdict::Verdict;
 
@@ -147,8 +147,7 @@ fn balance<A: Addr, P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, flow: &Flow
     let (Some(settings), now) = (tables.settings(), tables.now()) else {
         return Verdict::DropInternal.into();
     };
-    let quiet = now.wrapping_sub(settings.heartbeat) & lb_common::abi::CONN_TICK_MASK;
-    if settings.watchdog != 0 && quiet > settings.watchdog {
+    if unattended(settings, now) {
         return Verdict::PassUnattended.into();
     }
     let mut verdict = Verdict::PassNoService;
@@ -164,6 +163,13 @@ fn balance<A: Addr, P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, flow: &Flow
     verdict.into()
 }
 
+/// The agent has shown no sign of life for longer than the watchdog allows.
+#[inline(always)]
+fn unattended(settings: &Settings, now: u32) -> bool {
+    let quiet = now.wrapping_sub(settings.heartbeat) & CONN_TICK_MASK;
+    settings.watchdog != 0 && quiet > settings.watchdog
+}
+
 /// A packet from the address of a masqueraded server, from its Ethernet header on: if it answers a
 /// client, it goes there; else `verdict` stands.
 #[inline(always)]
@@ -175,6 +181,7 @@ pub fn reply<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, verdict: Verdict) 
         },
         Ok((offset, Carries::Ipv6)) => match parse::ipv6(pkt, offset) {
             Ok(flow) => answer(pkt, tables, &flow, verdict),
+            Err(Verdict::PassFragment) => fragment::reply6(pkt, tables, offset),
             Err(verdict) => verdict.into(),
         },
         Err(verdict) => verdict.into(),
