@@ -210,6 +210,7 @@ impl HostTables {
             .chain(self.conns6.iter().flatten())
             .for_each(|word| word.set(0));
         self.hops.borrow_mut().clear();
+        self.fragments.borrow_mut().clear();
         self.dest_traffic.borrow_mut().clear();
         for load in self.loads.borrow_mut().values_mut() {
             (load.conns, load.overloaded) = (0, 0);
