@@ -241,12 +241,10 @@ impl Generator {
         let [high, low] = place.to_be_bytes();
         let options = |next: u8| vec![next, 0, 1, 4, 0, 0, 0, 0];
         let fragment = |next: u8| vec![next, 0, high, low, 0, 0, 0, IDENTIFICATION];
-        if self.one_in(6) {
-            (DESTINATION, [options(FRAGMENT), fragment(number)].concat())
-        } else if self.one_in(6) {
-            (FRAGMENT, [fragment(DESTINATION), options(number)].concat())
-        } else {
-            (FRAGMENT, fragment(number))
+        match self.rng.u8(..6) {
+            0 if self.damaged => (DESTINATION, [options(FRAGMENT), fragment(number)].concat()),
+            1 if self.damaged => (FRAGMENT, [fragment(DESTINATION), options(number)].concat()),
+            _ => (FRAGMENT, fragment(number)),
         }
     }
 

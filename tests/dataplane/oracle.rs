@@ -248,7 +248,7 @@ fn look(frame: &[u8]) -> Result<Seen, String> {
         opens,
         hops,
         len,
-        fragment: payload.fragmented || is_cut_in_ipv6(&sliced.net),
+        fragment: payload.fragmented || is_cut_in_ipv6(sliced.net.as_ref()),
     })
 }
 
@@ -267,7 +267,7 @@ fn tags(frame: &[u8], sliced: &SlicedPacket<'_>) -> Result<(), String> {
 }
 
 /// Whether it has a fragment header, be it the only fragment.
-fn is_cut_in_ipv6(net: &Option<NetSlice<'_>>) -> bool {
+fn is_cut_in_ipv6(net: Option<&NetSlice<'_>>) -> bool {
     let Some(NetSlice::Ipv6(ip)) = net else {
         return false;
     };

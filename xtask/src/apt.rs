@@ -126,8 +126,8 @@ pub(crate) fn unpack(packages: &[&str]) -> Result<()> {
 ///
 /// The names are taken together: either all are installed or all are unpacked.
 pub(crate) fn bring(packages: &[&str]) -> Result<()> {
-    let plan = plan_or_update(packages)?;
-    let act = |plan: &Plan| {
+    with_fresh_lists(|| {
+        let plan = plan_or_update(packages)?;
         if plan.disturbed.is_empty() {
             return install(packages);
         }
@@ -138,18 +138,32 @@ pub(crate) fn bring(packages: &[&str]) -> Result<()> {
         );
         let new: Vec<&str> = plan.new.iter().map(String::as_str).collect();
         unpack(&new)
-    };
-    match act(&plan) {
-        Ok(()) => Ok(()),
-        // The lists may be older than the archive: what they name is no longer there.
+    })
+}
+
+/// Brings each of `packages` here: one that would disturb something keeps no other one from being
+/// installed.
+pub(crate) fn bring_each(packages: &[&str]) -> Result<()> {
+    with_fresh_lists(|| {
+        if plan_or_update(packages)?.disturbed.is_empty() {
+            return install(packages);
+        }
+        packages.iter().try_for_each(|package| bring(&[*package]))
+    })
+}
+
+/// Does it, and once more from the plan on if the lists were older than the archive: what they name
+/// is no longer there, and what is there instead may disturb something else.
+fn with_fresh_lists(act: impl Fn() -> Result<()>) -> Result<()> {
+    match act() {
         Err(first)
             if first.to_string().contains("Unable to fetch")
                 || first.to_string().contains("404") =>
         {
             update()?;
-            act(&plan_after_update(packages)?)
+            act()
         }
-        Err(error) => Err(error),
+        result => result,
     }
 }
 

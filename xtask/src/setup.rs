@@ -117,13 +117,7 @@ fn bring_programs(missing: &[(&str, &'static str)]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    if apt::plan_or_update(&packages)?.disturbed.is_empty() {
-        apt::bring(&packages)?;
-    } else {
-        for package in &packages {
-            apt::bring(&[*package])?;
-        }
-    }
+    apt::bring_each(&packages)?;
     match missing_programs().as_slice() {
         [] => Ok(()),
         still => bail!("still missing after set-up: {still:?}"),

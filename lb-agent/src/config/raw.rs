@@ -325,8 +325,10 @@ pub(crate) struct AddressRange {
     pub(crate) first: IpAddr,
     /// Number of addresses.
     pub(crate) count: u128,
-    /// Port, 0 when the line gives none.
+    /// The first port, 0 when the line gives none.
     pub(crate) port: u16,
+    /// Number of ports, at least 1.
+    pub(crate) ports: u32,
 }
 
 /// `real_server`.

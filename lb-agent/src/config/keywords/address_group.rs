@@ -2,7 +2,8 @@
 //! `virtual_server_group`: lines of addresses instead of keywords.
 //!
 //! KEEPALIVED: `ADDR`, `ADDR-N` (last octet or last group of digits), `ADDR-ADDR` and `ADDR/BITS`,
-//! each with a port or without; `fwmark N`.
+//! each with a port or without; `fwmark N`. Beyond keepalived the port may be a range, `PORT-PORT`:
+//! what is marked by a firewall rule there is mostly such a range.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -60,17 +61,32 @@ fn read_line(line: &Item) -> Result<AddressRange, Box<Diagnostic>> {
         let diagnostic = Diagnostic::error(Code::NotSupported, line.head(), message);
         return Err(Box::new(diagnostic.hint(NO_FWMARK)));
     }
-    let port = match line.words.get(1) {
-        None => 0,
-        Some(port) => port
-            .text
-            .parse()
-            .map_err(|_| ignored(port, "is not a port"))?,
+    let (port, ports) = match line.words.get(1) {
+        None => (0, 1),
+        Some(port) => parse_ports(&port.text).map_err(|why| ignored(port, why))?,
     };
     let (first, last) = parse_range(&word.text).map_err(|why| ignored(word, why))?;
     // All of IPv6 is one more than fits, and far more than anybody has room for.
     let count = number(last).saturating_sub(number(first)).saturating_add(1);
-    Ok(AddressRange { first, count, port })
+    Ok(AddressRange {
+        first,
+        count,
+        port,
+        ports,
+    })
+}
+
+/// First port and number of ports of `PORT` or `PORT-PORT`, or what is the matter with it.
+fn parse_ports(text: &str) -> Result<(u16, u32), &'static str> {
+    let Some((first, last)) = text.split_once('-') else {
+        return Ok((text.parse().map_err(|_| "is not a port")?, 1));
+    };
+    match (first.parse::<u16>(), last.parse::<u16>()) {
+        (Ok(0), Ok(_)) => Err("has the port 0, which stands for any port"),
+        (Ok(first), Ok(last)) if first > last => Err("ends before it begins"),
+        (Ok(first), Ok(last)) => Ok((first, u32::from(last - first) + 1)),
+        _ => Err("is not a range of ports"),
+    }
 }
 
 /// First and last address of `A`, `A-N`, `A-B` or `A/BITS`, or what is the matter with it.
@@ -145,6 +161,18 @@ mod tests {
     fn ends(text: &str) -> Option<(String, String)> {
         let (first, last) = parse_range(text).ok()?;
         Some((first.to_string(), last.to_string()))
+    }
+
+    #[test]
+    fn a_port_may_be_a_range() {
+        assert_eq!(parse_ports("80"), Ok((80, 1)));
+        assert_eq!(parse_ports("0"), Ok((0, 1)));
+        assert_eq!(parse_ports("8000-8009"), Ok((8000, 10)));
+        assert_eq!(parse_ports("443-443"), Ok((443, 1)));
+        assert_eq!(parse_ports("1-65535"), Ok((1, 65535)));
+        for bad in ["80-70", "0-9", "1-65536", "x", "-", "80-", "-80", "http-90"] {
+            assert!(parse_ports(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ const BLOCKS: &[Keyword<RawConfig>] = &[
     block(
         "virtual_server_group",
         "Addresses that share one set of real servers: lines of `ADDR`, `ADDR-N`, `ADDR-ADDR` or \
-         `ADDR/BITS`, each with a port or without.",
+         `ADDR/BITS`, each with a port, a range of ports (`PORT-PORT`, beyond keepalived) or neither.",
         |config: &mut RawConfig, item, ctx| {
             let group = address_group::read(item, ctx);
             config.virtual_server_groups.push(group);

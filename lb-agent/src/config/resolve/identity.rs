@@ -103,14 +103,15 @@ fn of_group(
     let mut seen = HashSet::new();
     for range in &group.ranges {
         // Before it is spread out: a prefix of IPv6 would not fit in memory.
-        let total = range.value.count.saturating_add(ids.len() as u128);
+        let services = range.value.count.saturating_mul(range.value.ports.into());
+        let total = services.saturating_add(ids.len() as u128);
         if total > u128::from(MAX_SERVICES) {
             diagnostics.push(Diagnostic::error(
                 Code::LimitExceeded,
                 range.span,
                 format!(
-                    "the group {} has {total} addresses up to here; the data plane has room for \
-                     {MAX_SERVICES}",
+                    "the group {} has {total} addresses and ports up to here; the data plane has \
+                     room for {MAX_SERVICES}",
                     quoted(&group.name)
                 ),
             ));
@@ -132,9 +133,12 @@ fn of_group(
 }
 
 fn spread(range: AddressRange, protocol: Protocol) -> impl Iterator<Item = ServiceId> {
-    (0..range.count).map(move |n| ServiceId {
-        addr: keywords::offset(range.first, n),
-        port: range.port,
-        protocol,
+    let ports = range.port..=range.port.saturating_add((range.ports - 1) as u16);
+    (0..range.count).flat_map(move |n| {
+        ports.clone().map(move |port| ServiceId {
+            addr: keywords::offset(range.first, n),
+            port,
+            protocol,
+        })
     })
 }

@@ -339,7 +339,7 @@ fn ip_family_is_what_the_address_says() {
 fn a_group_gives_one_virtual_server_many_addresses() {
     let text = format!(
         "virtual_server_group web {{\n192.0.2.1 80\n192.0.2.1 443\n192.0.2.8-10 80\n192.0.2.9 80\n\
-         nonsense 80\n}}\n\
+         192.0.2.20-21 8000-8001\nnonsense 80\n192.0.2.30 9-8\n}}\n\
          virtual_server group web {{\nlb_algo rr\nlb_kind NAT\nprotocol TCP\n{CHECKED}\n}}\n"
     );
     let loaded = parse("t", &text);
@@ -351,10 +351,17 @@ fn a_group_gives_one_virtual_server_many_addresses() {
             "TCP 192.0.2.1:443",
             "TCP 192.0.2.8:80",
             "TCP 192.0.2.9:80",
-            "TCP 192.0.2.10:80"
+            "TCP 192.0.2.10:80",
+            "TCP 192.0.2.20:8000",
+            "TCP 192.0.2.20:8001",
+            "TCP 192.0.2.21:8000",
+            "TCP 192.0.2.21:8001"
         ]
     );
-    assert_eq!(codes(&loaded), ["duplicate", "invalid-value"]);
+    assert_eq!(
+        codes(&loaded),
+        ["duplicate", "invalid-value", "invalid-value"]
+    );
     assert_eq!(only(&loaded).group.as_deref(), Some("web"));
 }
 
@@ -382,6 +389,8 @@ fn groups_are_found_used_and_bounded() {
     assert_eq!(with(marked, "group web"), (false, vec!["not-supported"]));
     let huge = "virtual_server_group web {\n2001:db8::/32 80\n}";
     assert_eq!(with(huge, "group web"), (false, vec!["limit-exceeded"]));
+    let wide = "virtual_server_group web {\n192.0.2.1-9 1-65535\n}";
+    assert_eq!(with(wide, "group web"), (false, vec!["limit-exceeded"]));
     let mixed = "virtual_server_group web {\n192.0.2.1 80\n2001:db8::1 80\n}";
     assert_eq!(with(mixed, "group web"), (false, vec!["conflict"]));
 }
