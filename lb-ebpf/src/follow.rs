@@ -9,7 +9,8 @@ use lb_common::abi::{
 };
 use lb_common::verdict::Verdict;
 use lb_common::wire::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Eth, Ipv4, Ipv6, Vlan,
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, EXT_FRAGMENT, Eth, Ipv4, Ipv6,
+    Ipv6Fragment, PROTO_SCTP, PROTO_TCP, PROTO_UDP, Ports, Vlan,
 };
 
 use crate::family::Addr;
@@ -69,13 +70,34 @@ fn ipv4<P: Packet>(pkt: &P, offset: usize, event: &mut FollowEvent) {
 #[inline(always)]
 fn ipv6<P: Packet>(pkt: &P, offset: usize, event: &mut FollowEvent) {
     event.family = FAMILY_IPV6;
-    match parse::ipv6(pkt, offset) {
-        Ok(flow) => whole(event, &flow),
-        Err(_) => {
-            if let Some(ip) = pkt.load::<Ipv6>(offset) {
-                ends(event, ip.src, ip.dst, ip.next_header);
-            }
-        }
+    if let Ok(flow) = parse::ipv6(pkt, offset) {
+        return whole(event, &flow);
+    }
+    let Some(ip) = pkt.load::<Ipv6>(offset) else {
+        return;
+    };
+    ends(event, ip.src, ip.dst, ip.next_header);
+    if ip.next_header == EXT_FRAGMENT {
+        fragment6(pkt, offset + Ipv6::LEN, event);
+    }
+}
+
+/// What is behind a fragment header. VERIFIER: the parser on the way here once more would be too
+/// much stack, so it is looked for right behind the IPv6 header only, where senders put it.
+#[inline(always)]
+fn fragment6<P: Packet>(pkt: &P, offset: usize, event: &mut FollowEvent) {
+    let Some(header) = pkt.load::<Ipv6Fragment>(offset) else {
+        return;
+    };
+    event.proto = header.next_header;
+    let has_ports = matches!(event.proto, PROTO_TCP | PROTO_UDP | PROTO_SCTP);
+    if has_ports
+        && header.is_first()
+        && let Some(ports) = pkt.load::<Ports>(offset + Ipv6Fragment::LEN)
+    {
+        event.src_port = ports.src();
+        event.dst_port = ports.dst();
+        event.has_ports = 1;
     }
 }
 
@@ -194,6 +216,27 @@ mod tests {
         let event = seen(frame(v6));
         assert_eq!((event.family, event.src), (6, [0x0101_0101; 4]));
         assert_eq!(event.dst_port, 80_u16.to_be());
+    }
+
+    #[test]
+    fn of_fragments_the_first_has_ports() {
+        let mac = [2; 6];
+        let udp = PacketBuilder::ethernet2(mac, mac)
+            .ipv6([1; 16], [2; 16], 64)
+            .udp(1000, 53);
+        let mut bytes = Vec::new();
+        udp.write(&mut bytes, &[0; 24]).unwrap();
+        bytes.splice(54..54, [17, 0, 0, 1, 0, 0, 0, 7]);
+        bytes[19] += 8;
+        bytes[20] = 44;
+        let event = seen(bytes.clone());
+        assert_eq!((event.family, event.proto, event.has_ports), (6, 17, 1));
+        assert_eq!(event.src, [0x0101_0101; 4]);
+        let ports = (event.src_port, event.dst_port);
+        assert_eq!(ports, (1000_u16.to_be(), 53_u16.to_be()));
+        bytes[57] = 8;
+        let event = seen(bytes);
+        assert_eq!((event.proto, event.has_ports, event.dst_port), (17, 0, 0));
     }
 
     #[test]

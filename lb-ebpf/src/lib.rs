@@ -41,7 +41,7 @@ pub mod schedule;
 pub mod stats;
 pub mod tables;
 
-use lb_common::abi::{Dest, Settings};
+use lb_common::abi::{CONN_TICK_MASK, Dest, Settings};
 use lb_common::hash;
 use lb_common::verdict::Verdict;
 
@@ -93,7 +93,7 @@ pub fn ingress<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcome {
         Ok((offset, Carries::Ipv4)) => match parse::ipv4(pkt, offset) {
             Ok(flow) => balance(pkt, tables, &flow),
             Err(Verdict::PassOtherProtocol) => tables.icmp(pkt),
-            Err(Verdict::PassFragment) => tables.fragment_step(pkt),
+            Err(Verdict::PassFragment) => tables.fragment4(pkt),
             Err(verdict) => verdict.into(),
         },
         Ok((offset, Carries::Ipv6)) => tables.ipv6(pkt, offset),
@@ -107,6 +107,7 @@ pub fn ipv6<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, ip_offset: usize) -
     match parse::ipv6(pkt, ip_offset) {
         Ok(flow) => balance(pkt, tables, &flow),
         Err(Verdict::PassOtherProtocol) => tables.icmp(pkt),
+        Err(Verdict::PassFragment) => tables.fragment6(pkt),
         Err(verdict) => verdict.into(),
     }
 }
@@ -123,9 +124,18 @@ pub fn other_protocol<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcom
 
 /// An IPv4 fragment, from its Ethernet header on.
 #[inline(always)]
-pub fn fragment<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcome {
+pub fn fragment4<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcome {
     match parse::link_layer_again(pkt, tables) {
         Ok((offset, _)) => fragment::ipv4(pkt, tables, offset),
+        Err(verdict) => verdict.into(),
+    }
+}
+
+/// An IPv6 fragment, from its Ethernet header on.
+#[inline(always)]
+pub fn fragment6<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcome {
+    match parse::link_layer_again(pkt, tables) {
+        Ok((offset, _)) => fragment::ipv6(pkt, tables, offset),
         Err(verdict) => verdict.into(),
     }
 }
@@ -137,8 +147,7 @@ fn balance<A: Addr, P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, flow: &Flow
     let (Some(settings), now) = (tables.settings(), tables.now()) else {
         return Verdict::DropInternal.into();
     };
-    let quiet = now.wrapping_sub(settings.heartbeat) & lb_common::abi::CONN_TICK_MASK;
-    if settings.watchdog != 0 && quiet > settings.watchdog {
+    if unattended(settings, now) {
         return Verdict::PassUnattended.into();
     }
     let mut verdict = Verdict::PassNoService;
@@ -154,6 +163,13 @@ fn balance<A: Addr, P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, flow: &Flow
     verdict.into()
 }
 
+/// The agent has shown no sign of life for longer than the watchdog allows.
+#[inline(always)]
+fn unattended(settings: &Settings, now: u32) -> bool {
+    let quiet = now.wrapping_sub(settings.heartbeat) & CONN_TICK_MASK;
+    settings.watchdog != 0 && quiet > settings.watchdog
+}
+
 /// A packet from the address of a masqueraded server, from its Ethernet header on: if it answers a
 /// client, it goes there; else `verdict` stands.
 #[inline(always)]
@@ -165,6 +181,7 @@ pub fn reply<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T, verdict: Verdict) 
         },
         Ok((offset, Carries::Ipv6)) => match parse::ipv6(pkt, offset) {
             Ok(flow) => answer(pkt, tables, &flow, verdict),
+            Err(Verdict::PassFragment) => fragment::reply6(pkt, tables, offset),
             Err(verdict) => verdict.into(),
         },
         Err(verdict) => verdict.into(),

@@ -33,8 +33,8 @@ use bpf::maps::*;
 use bytemuck::Pod;
 use lb_common::abi::{
     CONN_TICK_MASK, CONN_WORDS, CONN6_WORDS, Dest, FAMILY_IPV4, Fragment, FragmentKey,
-    HASH_LINE_ENTRIES, Hop, Link, Load, MAX_HOPS, Member, STEP_FRAGMENT, STEP_ICMP, STEP_IPV6,
-    STEP_REPLY, STEP_TUNNEL, Service, ServiceKey, Settings, Traffic, Tunnel, filter_bit,
+    HASH_LINE_ENTRIES, Hop, Link, Load, MAX_HOPS, Member, STEP_FRAGMENT, STEP_FRAGMENT6, STEP_ICMP,
+    STEP_IPV6, STEP_REPLY, STEP_TUNNEL, Service, ServiceKey, Settings, Traffic, Tunnel, filter_bit,
 };
 use lb_common::hash::{self, HashKey};
 use lb_common::verdict::Verdict;
@@ -525,15 +525,28 @@ impl<const FOLLOWED: bool> Tables for BpfTables<FOLLOWED> {
     }
 
     #[inline(always)]
-    fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
-        // SAFETY: a value that is replaced as a whole; the old one lives until the program returns.
-        unsafe { FRAGMENTS.get(key) }.copied()
+    fn set_fragment_key(&self, key: FragmentKey) {
+        if let Some(slot) = FRAGMENT_KEY.get_ptr_mut(0) {
+            // SAFETY: a per-CPU slot.
+            unsafe { slot.write(key) };
+        }
     }
 
     #[inline(always)]
-    fn remember_fragment(&self, key: &FragmentKey, fragment: &Fragment) {
-        // It fails when other CPUs hold the last free rows: the followers go to the stack.
-        let _ = FRAGMENTS.insert(key, fragment, 0);
+    fn fragment(&self) -> Option<Fragment> {
+        let key = FRAGMENT_KEY.get_ptr(0)?;
+        // SAFETY: a per-CPU slot, and a value that is replaced as a whole; the old one lives until
+        // the program returns.
+        unsafe { FRAGMENTS.get(&*key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remember_fragment(&self, fragment: &Fragment) {
+        if let Some(key) = FRAGMENT_KEY.get_ptr(0) {
+            // It fails when other CPUs hold the last free rows: the followers go to the stack.
+            // SAFETY: a per-CPU slot.
+            let _ = FRAGMENTS.insert(unsafe { &*key }, fragment, 0);
+        }
     }
 
     #[inline(always)]
@@ -652,8 +665,13 @@ impl<const FOLLOWED: bool> Steps<XdpPacket> for BpfTables<FOLLOWED> {
     }
 
     #[inline(always)]
-    fn fragment_step(&self, pkt: &mut XdpPacket) -> Outcome {
+    fn fragment4(&self, pkt: &mut XdpPacket) -> Outcome {
         go_on::<FOLLOWED>(pkt, STEP_FRAGMENT)
+    }
+
+    #[inline(always)]
+    fn fragment6(&self, pkt: &mut XdpPacket) -> Outcome {
+        go_on::<FOLLOWED>(pkt, STEP_FRAGMENT6)
     }
 
     #[inline(always)]

@@ -103,11 +103,17 @@ pub trait Tables {
     /// Remembers a way, unless another CPU does so at the same time.
     fn set_hop(&self, hash: u32, hop: &Hop);
 
-    /// Where the first fragment of a datagram went.
-    fn fragment(&self, key: &FragmentKey) -> Option<Fragment>;
+    /// Of which datagram the packet on its way is a fragment; for the two below.
+    ///
+    /// VERIFIER: a key that stays on the stack until the server is known is too much beside what
+    /// scheduling takes of it.
+    fn set_fragment_key(&self, key: FragmentKey);
 
-    /// Remembers where the first fragment of a datagram went.
-    fn remember_fragment(&self, key: &FragmentKey, fragment: &Fragment);
+    /// Where the first fragment of the datagram went.
+    fn fragment(&self) -> Option<Fragment>;
+
+    /// Remembers where the first fragment of the datagram goes.
+    fn remember_fragment(&self, fragment: &Fragment);
 
     /// The same number, of which the compiler knows nothing: it makes no branch of what was computed
     /// without one.
@@ -179,8 +185,11 @@ pub trait Steps<P: Packet>: Tables {
     /// [`crate::other_protocol`]
     fn icmp(&self, pkt: &mut P) -> Outcome;
 
-    /// [`crate::fragment`]
-    fn fragment_step(&self, pkt: &mut P) -> Outcome;
+    /// [`crate::fragment4`]
+    fn fragment4(&self, pkt: &mut P) -> Outcome;
+
+    /// [`crate::fragment6`]
+    fn fragment6(&self, pkt: &mut P) -> Outcome;
 
     /// [`crate::reply`]
     fn reply(&self, pkt: &mut P, verdict: Verdict) -> Outcome;

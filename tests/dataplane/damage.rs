@@ -11,12 +11,17 @@ use lb_agent::config::model::Protocol;
 use crate::frames::{CLIENT_MAC, DIRECTOR_MAC};
 use crate::world::{Kind, vip};
 
+/// Of every datagram, so that fragments find one another.
+const IDENTIFICATION: u8 = 7;
+
 /// Makes frames.
 pub(crate) struct Generator {
     rng: Rng,
     kinds: Vec<Kind>,
     /// In a damaged packet every field may be wrong.
     damaged: bool,
+    /// It is a fragment.
+    cut: bool,
 }
 
 impl Generator {
@@ -25,12 +30,14 @@ impl Generator {
             rng: Rng::with_seed(seed),
             kinds,
             damaged: false,
+            cut: false,
         }
     }
 
     /// The next frame.
     pub(crate) fn frame(&mut self) -> Vec<u8> {
         self.damaged = self.rng.bool();
+        self.cut = self.rng.u8(..8) == 0;
         let (from, to, protocol) = self.ends();
         let number = match protocol {
             Protocol::Tcp => 6,
@@ -96,8 +103,9 @@ impl Generator {
     }
 
     /// Few enough that many a packet belongs to a connection, many enough that the table overflows.
+    /// The table of fragments must not, because only the kernel's makes room.
     fn client(&mut self, v6: bool) -> SocketAddr {
-        let n = self.rng.u16(..1024);
+        let n = self.rng.u16(..if self.cut { 64 } else { 1024 });
         let addr: IpAddr = if v6 {
             IpAddr::from([0x2001, 0xdb8, 9 + n / 256, 0, 0, 0, 0, n % 256])
         } else {
@@ -177,12 +185,16 @@ impl Generator {
             first = self.rng.u8(..);
         }
         let mut fragment = self.pick(&[0_u16, 0x4000]);
+        if self.cut {
+            let (eights, more) = self.place();
+            fragment = eights | u16::from(more) << 13;
+        }
         if self.one_in(10) {
             fragment = self.pick(&[0x2000, 0x6000, 0x0001, 0x1fff, 0x8000, 0x2001, 0xc000]);
         }
         let mut ip = vec![first, self.rng.u8(..)];
         ip.extend(self.length(header + transport.len()).to_be_bytes());
-        ip.extend(self.rng.u16(..).to_be_bytes());
+        ip.extend([0, IDENTIFICATION]);
         ip.extend(fragment.to_be_bytes());
         ip.extend([self.hops(), number, 0, 0]);
         ip.extend(from);
@@ -194,8 +206,17 @@ impl Generator {
         ip
     }
 
+    /// A fragment's offset (8-byte units) and whether more follow.
+    fn place(&mut self) -> (u16, bool) {
+        self.pick(&[(0, true), (0, true), (3, true), (64, false), (0, false)])
+    }
+
     fn ipv6(&mut self, number: u8, from: [u8; 16], to: [u8; 16], transport: &[u8]) -> Vec<u8> {
-        let (first, extensions) = self.extensions(number);
+        let (first, extensions) = if self.cut {
+            self.fragment_header(number)
+        } else {
+            self.extensions(number)
+        };
         let mut version = 0x60 | self.rng.u8(..16);
         if self.one_in(20) {
             version = self.rng.u8(..);
@@ -209,6 +230,22 @@ impl Generator {
         ip.extend(extensions);
         ip.extend(transport);
         ip
+    }
+
+    /// A fragment header, of damaged packets maybe behind or before another one.
+    fn fragment_header(&mut self, number: u8) -> (u8, Vec<u8>) {
+        const FRAGMENT: u8 = 44;
+        const DESTINATION: u8 = 60;
+        let (eights, more) = self.place();
+        let place = eights << 3 | u16::from(more);
+        let [high, low] = place.to_be_bytes();
+        let options = |next: u8| vec![next, 0, 1, 4, 0, 0, 0, 0];
+        let fragment = |next: u8| vec![next, 0, high, low, 0, 0, 0, IDENTIFICATION];
+        match self.rng.u8(..6) {
+            0 if self.damaged => (DESTINATION, [options(FRAGMENT), fragment(number)].concat()),
+            1 if self.damaged => (FRAGMENT, [fragment(DESTINATION), options(number)].concat()),
+            _ => (FRAGMENT, fragment(number)),
+        }
     }
 
     /// The number of the first extension header, and all of them.

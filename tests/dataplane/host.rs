@@ -66,6 +66,7 @@ pub(crate) struct HostTables {
     macs: HashSet<u64>,
     hops: RefCell<HashMap<u32, Hop>>,
     fragments: RefCell<HashMap<FragmentKey, Fragment>>,
+    fragment_key: Cell<Option<FragmentKey>>,
     cursors: RefCell<HashMap<u32, u64>>,
     ranks: RefCell<HashMap<u32, u32>>,
     first_cursors: HashMap<u32, u64>,
@@ -92,6 +93,7 @@ impl Default for HostTables {
             macs: HashSet::default(),
             hops: RefCell::default(),
             fragments: RefCell::default(),
+            fragment_key: Cell::default(),
             cursors: RefCell::default(),
             ranks: RefCell::default(),
             first_cursors: HashMap::default(),
@@ -208,6 +210,7 @@ impl HostTables {
             .chain(self.conns6.iter().flatten())
             .for_each(|word| word.set(0));
         self.hops.borrow_mut().clear();
+        self.fragments.borrow_mut().clear();
         self.dest_traffic.borrow_mut().clear();
         for load in self.loads.borrow_mut().values_mut() {
             (load.conns, load.overloaded) = (0, 0);
@@ -364,12 +367,19 @@ impl Tables for HostTables {
         self.hops.borrow_mut().insert(hash % MAX_HOPS, *hop);
     }
 
-    fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
-        self.fragments.borrow().get(key).copied()
+    fn set_fragment_key(&self, key: FragmentKey) {
+        self.fragment_key.set(Some(key));
     }
 
-    fn remember_fragment(&self, key: &FragmentKey, fragment: &Fragment) {
-        self.fragments.borrow_mut().insert(*key, *fragment);
+    fn fragment(&self) -> Option<Fragment> {
+        let key = self.fragment_key.get()?;
+        self.fragments.borrow().get(&key).copied()
+    }
+
+    fn remember_fragment(&self, fragment: &Fragment) {
+        if let Some(key) = self.fragment_key.get() {
+            self.fragments.borrow_mut().insert(key, *fragment);
+        }
     }
 
     fn scan(&self, with: impl FnOnce(&mut schedule::Scan) -> bool) -> bool {
@@ -457,8 +467,12 @@ impl Steps<Frame<'_>> for HostTables {
         lb_ebpf::other_protocol(pkt, self)
     }
 
-    fn fragment_step(&self, pkt: &mut Frame<'_>) -> Outcome {
-        lb_ebpf::fragment(pkt, self)
+    fn fragment4(&self, pkt: &mut Frame<'_>) -> Outcome {
+        lb_ebpf::fragment4(pkt, self)
+    }
+
+    fn fragment6(&self, pkt: &mut Frame<'_>) -> Outcome {
+        lb_ebpf::fragment6(pkt, self)
     }
 
     fn reply(&self, pkt: &mut Frame<'_>, verdict: Verdict) -> Outcome {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! ICMP errors about our flows, and fragments.
+//! ICMP errors about our flows.
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpNumber, PacketBuilder};
+use etherparse::{Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, PacketBuilder};
 use lb_agent::config::model::{ForwardMethod, Protocol, Scheduler, ServiceId};
 use lb_agent::health::{DesiredServer, DesiredService};
 use lb_common::verdict::Verdict;
@@ -184,79 +184,5 @@ fn other_icmp_is_the_stack_s() {
         }
         .unwrap();
         assert_eq!(lab.send(&echo).0, Verdict::PassEcho);
-    }
-}
-
-/// The two halves of a datagram, as a router cuts it.
-fn fragments(whole: &[u8], id: u16, cut: usize) -> [Vec<u8>; 2] {
-    let payload = &whole[34..];
-    [(0, &payload[..cut], true), (cut, &payload[cut..], false)].map(|(offset, part, more)| {
-        let mut header = etherparse::Ipv4Header::from_slice(&whole[14..]).unwrap().0;
-        header.identification = id;
-        header.dont_fragment = false;
-        header.more_fragments = more;
-        header.fragment_offset = (offset as u16 / 8).try_into().unwrap();
-        header.total_len = 20 + part.len() as u16;
-        assert_eq!(header.protocol, IpNumber::UDP);
-        header.header_checksum = header.calc_header_checksum();
-        [&whole[..14], &header.to_bytes(), part].concat()
-    })
-}
-
-#[test]
-fn fragments_of_a_datagram_go_together() {
-    let [client, virt, server] = ends(FAMILIES[0]);
-    for method in [ForwardMethod::Dr, ForwardMethod::Nat] {
-        let mut lab = lab(method, virt, server);
-        let packet = Packet {
-            payload: (0..=255).cycle().take(1000).collect(),
-            ..Packet::new(Protocol::Udp, client, virt, "")
-        };
-        let whole = packet.frame();
-        let [first, later] = fragments(&whole, 77, 512);
-        assert_eq!(
-            lab.send(&later).0,
-            Verdict::PassFragment,
-            "the first is to come"
-        );
-        let (verdict, first) = lab.send(&first);
-        assert_eq!(
-            (verdict, &first[..6]),
-            (Verdict::Transmit, &server_mac(1)[..])
-        );
-        let (verdict, later) = lab.send(&later);
-        assert_eq!(
-            (verdict, &later[..6]),
-            (Verdict::Transmit, &server_mac(1)[..])
-        );
-        // Put together again they are the datagram as it would have gone in one piece.
-        let (_, in_one) = lab.send(&whole);
-        assert_eq!([&first[34..], &later[34..]].concat(), in_one[34..]);
-        assert_eq!(first[26..34], in_one[26..34], "addresses");
-        assert_eq!(later[26..34], in_one[26..34], "addresses");
-        let [_, other] = fragments(&whole, 78, 512);
-        assert_eq!(
-            lab.send(&other).0,
-            Verdict::PassFragment,
-            "of another datagram"
-        );
-    }
-}
-
-#[test]
-fn fragments_of_an_answer_go_together() {
-    let [client, virt, server] = ends(FAMILIES[0]);
-    let mut lab = lab(ForwardMethod::Nat, virt, server);
-    let open = Packet::new(Protocol::Udp, client, virt, "");
-    assert_eq!(lab.send(&open.frame()).0, Verdict::Transmit);
-    let answer = Packet {
-        payload: vec![9; 1000],
-        ..open.answer(server, "", server_mac(1))
-    };
-    for fragment in fragments(&answer.frame(), 5, 512) {
-        let (verdict, after) = lab.send(&fragment);
-        assert_eq!(verdict, Verdict::Transmit);
-        assert_eq!(after[..6], CLIENT_MAC);
-        assert_eq!(after[26..30], [198, 51, 100, 1]);
     }
 }

@@ -7,6 +7,7 @@ mod conns;
 mod damage;
 mod extensions;
 mod flood;
+mod fragments;
 mod frames;
 mod host;
 mod icmp;

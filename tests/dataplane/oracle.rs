@@ -7,7 +7,9 @@
 
 use std::net::IpAddr;
 
-use etherparse::{IpNumber, LinkExtSlice, NetSlice, SlicedPacket, TransportSlice, ip_number};
+use etherparse::{
+    IpNumber, LinkExtSlice, NetSlice, SlicedPacket, TcpSlice, TransportSlice, UdpSlice, ip_number,
+};
 use lb_agent::config::model::{ForwardMethod, Protocol, ServiceId, Tunnel};
 use lb_common::verdict::{Fate, Verdict};
 
@@ -33,9 +35,11 @@ struct Seen {
     opens: bool,
     hops: u8,
     len: usize,
+    /// The first fragment of it.
+    fragment: bool,
 }
 
-const FRAGMENT: &str = "it is a fragment";
+const FRAGMENT: &str = "it is a later fragment";
 const ICMP: &str = "it is ICMP";
 
 /// The services, for judging frames.
@@ -56,7 +60,10 @@ impl Oracle {
         after: &[u8],
     ) -> Result<Judgement, String> {
         let forwarded = verdict.fate() == Fate::Forward;
-        if forwarded && let Err(err) = SlicedPacket::from_ethernet(after) {
+        if forwarded
+            && !is_later_in_ipv6(frame)
+            && let Err(err) = SlicedPacket::from_ethernet(after)
+        {
             return Err(format!("what was sent is malformed: {err}"));
         }
         if verdict == Verdict::DropInternal {
@@ -90,6 +97,15 @@ impl Oracle {
         }
         if verdict == Verdict::PassNoConnection && !seen.opens {
             return Ok(Judgement::Depends);
+        }
+        if seen.fragment && verdict == Verdict::PassFragment {
+            // Nothing is translated that a checksum of all of the datagram covers.
+            let kept = seen.protocol == Protocol::Sctp && kind.is_nat();
+            return if !seen.opens || kept || kind.way == Way::NoDest {
+                Ok(Judgement::Depends)
+            } else {
+                Err(format!("{verdict:?} is no way of {:?}", kind.way))
+            };
         }
         if !fits(kind, &seen, verdict, after, frame) {
             return Err(format!("{:?} is no way of {:?}", verdict, kind.way));
@@ -180,10 +196,13 @@ fn answers(seen: &Seen, after: &[u8]) -> bool {
 
 /// Link and network layer as far as the load balancer goes; the error says why it does not.
 fn look(frame: &[u8]) -> Result<Seen, String> {
-    let sliced = SlicedPacket::from_ethernet(frame).map_err(|err| err.to_string())?;
-    if frame[..6] != DIRECTOR_MAC {
+    if frame.len() >= 6 && frame[..6] != DIRECTOR_MAC {
         return Err("it is to another host".to_owned());
     }
+    if is_later_in_ipv6(frame) {
+        return Err(FRAGMENT.to_owned());
+    }
+    let sliced = SlicedPacket::from_ethernet(frame).map_err(|err| err.to_string())?;
     tags(frame, &sliced)?;
     let (src, dst, hops, payload, len): (IpAddr, IpAddr, _, _, _) = match &sliced.net {
         Some(NetSlice::Ipv4(ip)) => {
@@ -194,6 +213,9 @@ fn look(frame: &[u8]) -> Result<Seen, String> {
             );
             if ip.extensions().auth.is_some() {
                 return Err("it has an authentication header".to_owned());
+            }
+            if header.fragments_offset().value() != 0 {
+                return Err(FRAGMENT.to_owned());
             }
             let (ttl, len) = (header.ttl(), usize::from(header.total_len()));
             (ends.0, ends.1, ttl, ip.payload(), len)
@@ -213,10 +235,12 @@ fn look(frame: &[u8]) -> Result<Seen, String> {
         }
         _ => return Err("it is no IP".to_owned()),
     };
-    if payload.fragmented {
-        return Err(FRAGMENT.to_owned());
-    }
-    let (protocol, ports, opens) = transport(&sliced, payload.ip_number, payload.payload)?;
+    let there = if payload.fragmented {
+        first_transport(payload.ip_number, payload.payload)?
+    } else {
+        sliced.transport
+    };
+    let (protocol, ports, opens) = transport(there, payload.ip_number, payload.payload)?;
     Ok(Seen {
         src: (src, ports.0),
         dst: (dst, ports.1),
@@ -224,6 +248,7 @@ fn look(frame: &[u8]) -> Result<Seen, String> {
         opens,
         hops,
         len,
+        fragment: payload.fragmented || is_cut_in_ipv6(sliced.net.as_ref()),
     })
 }
 
@@ -241,8 +266,39 @@ fn tags(frame: &[u8], sliced: &SlicedPacket<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Up to four extension headers of less than 2048 bytes in all.
+/// Whether it has a fragment header, be it the only fragment.
+fn is_cut_in_ipv6(net: Option<&NetSlice<'_>>) -> bool {
+    let Some(NetSlice::Ipv6(ip)) = net else {
+        return false;
+    };
+    ip.header().next_header() == ip_number::IPV6_FRAGMENTATION_HEADER
+}
+
+/// Whether the frame is an IPv6 fragment that is not the first, of lengths that are right. The library
+/// would look for headers in it; there are none.
+fn is_later_in_ipv6(frame: &[u8]) -> bool {
+    let mut at = 12;
+    for _ in 0..2 {
+        if matches!(frame.get(at..at + 2), Some([0x81, 0] | [0x88, 0xa8])) {
+            at += 4;
+        }
+    }
+    let (Some([0x86, 0xdd]), Some(datagram)) = (frame.get(at..at + 2), frame.get(at + 2..)) else {
+        return false;
+    };
+    let word = |at: usize| u16::from_be_bytes([datagram[at], datagram[at + 1]]);
+    datagram.len() >= 48
+        && datagram[0] >> 4 == 6
+        && (8..=datagram.len() - 40).contains(&word(4).into())
+        && IpNumber(datagram[6]) == ip_number::IPV6_FRAGMENTATION_HEADER
+        && word(42) >> 3 != 0
+}
+
+/// Up to four extension headers of less than 2048 bytes in all, or a fragment header alone.
 fn extensions(mut next: IpNumber, mut headers: &[u8]) -> Result<(), String> {
+    if next == ip_number::IPV6_FRAGMENTATION_HEADER && headers.len() == 8 {
+        return Ok(());
+    }
     if headers.len() >= 2048 {
         return Err("its extension headers are too long".to_owned());
     }
@@ -265,13 +321,28 @@ fn extensions(mut next: IpNumber, mut headers: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+/// The header of a first fragment, which the library does not look at.
+fn first_transport(number: IpNumber, payload: &[u8]) -> Result<Option<TransportSlice<'_>>, String> {
+    Ok(match number {
+        ip_number::TCP => {
+            let tcp = TcpSlice::from_slice(payload).map_err(|err| err.to_string())?;
+            Some(TransportSlice::Tcp(tcp))
+        }
+        ip_number::UDP => {
+            let udp = UdpSlice::from_slice_lax(payload).map_err(|err| err.to_string())?;
+            Some(TransportSlice::Udp(udp))
+        }
+        _ => None,
+    })
+}
+
 fn transport(
-    sliced: &SlicedPacket<'_>,
+    there: Option<TransportSlice<'_>>,
     number: IpNumber,
     payload: &[u8],
 ) -> Result<(Protocol, (u16, u16), bool), String> {
     const INIT: u8 = 1;
-    match &sliced.transport {
+    match there {
         Some(TransportSlice::Tcp(tcp)) => {
             let opens = tcp.syn() && !tcp.ack() && !tcp.rst() && !tcp.fin();
             let ports = (tcp.source_port(), tcp.destination_port());

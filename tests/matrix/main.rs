@@ -11,6 +11,7 @@ use std::env;
 use std::time::Duration;
 
 use xlvs_tests::echo::Transport;
+use xlvs_tests::lab::INTERFACE;
 use xlvs_tests::outcome::Outcome;
 use xlvs_tests::process::Process;
 use xlvs_tests::tunnel::GUE_PORT;
@@ -107,6 +108,53 @@ fn direct_routing_on_a_vlan() -> Outcome {
     let services = grid("DR");
     let world = World::raise("matrix-vlan", Shape::Tagged, &services)?;
     exchange_all(&world, &services, 1452)
+}
+
+/// Datagrams of three fragments, both ways.
+const FRAGMENTED: usize = 4000;
+
+/// A service for datagrams in each family.
+fn datagrams(kind: &str) -> Vec<Service> {
+    let mut services = grid(kind);
+    services.retain(|service| service.transport == Transport::Udp);
+    services
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn fragments_through_nat() -> Outcome {
+    for (name, shape) in [
+        ("matrix-fragments-one", Shape::MasqueradeOne),
+        ("matrix-fragments-two", Shape::MasqueradeTwo),
+    ] {
+        let services = datagrams("NAT");
+        let world = World::raise(name, shape, &services)?;
+        exchange_all(&world, &services, FRAGMENTED)?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn fragments_by_direct_routing() -> Outcome {
+    let services = datagrams("DR");
+    let world = World::raise("matrix-fragments-direct", Shape::Direct, &services)?;
+    exchange_all(&world, &services, FRAGMENTED)
+}
+
+/// The client knows what fits.
+#[test]
+#[ignore = "needs root: cargo xtask test lab"]
+fn fragments_through_tunnels() -> Outcome {
+    let services = datagrams("TUN type ipip");
+    let world = World::raise("matrix-fragments-tunnel", Shape::Direct, &services)?;
+    for family in Family::BOTH {
+        let vip = family.vip().to_string();
+        let route = [&vip, "dev", INTERFACE, "mtu", "1400"];
+        let namespace = world.client.namespace();
+        namespace.ip(&[&["route", "replace"], &route[..]].concat())?;
+    }
+    exchange_all(&world, &services, FRAGMENTED)
 }
 
 /// Each transport and family, in an outer header of each family.

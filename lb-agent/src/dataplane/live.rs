@@ -277,11 +277,13 @@ impl Tables for LiveTables<'_> {
     fn set_hop(&self, _hash: u32, _hop: &Hop) {}
 
     /// A question is about a whole packet.
-    fn fragment(&self, _key: &FragmentKey) -> Option<Fragment> {
+    fn fragment(&self) -> Option<Fragment> {
         None
     }
 
-    fn remember_fragment(&self, _key: &FragmentKey, _fragment: &Fragment) {}
+    fn set_fragment_key(&self, _key: FragmentKey) {}
+
+    fn remember_fragment(&self, _fragment: &Fragment) {}
 
     fn best(&self, row: u32, scheduler: u8) -> u32 {
         self.note(|notes| notes.scheduled = true);
@@ -367,8 +369,12 @@ impl Steps<Frame<'_>> for LiveTables<'_> {
         lb_ebpf::other_protocol(pkt, self)
     }
 
-    fn fragment_step(&self, pkt: &mut Frame<'_>) -> Outcome {
-        lb_ebpf::fragment(pkt, self)
+    fn fragment4(&self, pkt: &mut Frame<'_>) -> Outcome {
+        lb_ebpf::fragment4(pkt, self)
+    }
+
+    fn fragment6(&self, pkt: &mut Frame<'_>) -> Outcome {
+        lb_ebpf::fragment6(pkt, self)
     }
 
     fn reply(&self, pkt: &mut Frame<'_>, verdict: Verdict) -> Outcome {

@@ -43,7 +43,7 @@ pub use follow::{
     FOLLOW_PROTO, FOLLOW_RATE, FOLLOW_SRC, FOLLOW_SRC_PORT, FOLLOW_VERDICT, FollowEvent,
     FollowFilter, FollowMeter, MAX_FOLLOWERS,
 };
-pub use fragment::{Fragment, FragmentKey, MAX_FRAGMENTS};
+pub use fragment::{FRAGMENT_IPV6, Fragment, FragmentKey, MAX_FRAGMENTS};
 pub use limits::{
     CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, MAX_DESTS, MAX_HASH_LINES, MAX_LINKS, MAX_MEMBERS,
     MAX_SERVICE_DESTS, MAX_SERVICE_ROWS, MAX_SERVICES,
@@ -73,8 +73,10 @@ pub const STEP_REPLY: u32 = 2;
 pub const STEP_ICMP: u32 = 3;
 /// Index into `STEPS`: IPv4 fragments.
 pub const STEP_FRAGMENT: u32 = 4;
+/// Index into `STEPS`: IPv6 fragments.
+pub const STEP_FRAGMENT6: u32 = 5;
 /// Rows of `STEPS`.
-pub const STEP_COUNT: u32 = 5;
+pub const STEP_COUNT: u32 = 6;
 /// Names of the programs in `STEPS`, by index.
 pub const STEP_PROGRAMS: [&str; STEP_COUNT as usize] = [
     "xlvs_ipv6",
@@ -82,6 +84,7 @@ pub const STEP_PROGRAMS: [&str; STEP_COUNT as usize] = [
     "xlvs_reply",
     "xlvs_icmp",
     "xlvs_fragment",
+    "xlvs_fragment6",
 ];
 
 /// Names of the same programs in `FOLLOW_STEPS`, which tell followers of their packets.
@@ -91,6 +94,7 @@ pub const FOLLOW_STEP_PROGRAMS: [&str; STEP_COUNT as usize] = [
     "follow_reply",
     "follow_icmp",
     "follow_fragment",
+    "follow_fragment6",
 ];
 
 /// Names of the maps, as the packet program declares them and the agent opens them.
@@ -172,6 +176,8 @@ mod tests {
         assert_eq!(size_of::<ConnLine>(), 64);
         assert_eq!(size_of::<Conn6Line>(), 128);
         assert_eq!(size_of::<Traffic>(), 40);
+        assert_eq!(size_of::<FragmentKey>(), 40);
+        assert_eq!(size_of::<Fragment>(), 12);
         assert_eq!(size_of::<FollowFilter>(), 40);
         assert_eq!(size_of::<FollowEvent>(), 88);
         assert_eq!(size_of::<FollowMeter>(), 48);

@@ -57,9 +57,57 @@ impl Ipv6 {
     }
 }
 
+/// The fragment header (RFC 8200 section 4.5).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Ipv6Fragment {
+    /// What the fragmentable part begins with; that of the first fragment counts.
+    pub next_header: u8,
+    /// Reserved.
+    pub reserved: u8,
+    /// Offset in 8-byte units (13 bits), reserved (2 bits), more fragments (1 bit), network byte
+    /// order.
+    pub place: u16,
+    /// Identification, network byte order.
+    pub id: u32,
+}
+
+impl Ipv6Fragment {
+    /// Length, bytes.
+    pub const LEN: usize = 8;
+
+    /// Nothing of the fragmentable part is before this fragment.
+    #[inline(always)]
+    pub const fn is_first(&self) -> bool {
+        self.place & 0xfff8_u16.to_be() == 0
+    }
+
+    /// More fragments follow.
+    #[inline(always)]
+    pub const fn has_more(&self) -> bool {
+        self.place & 1_u16.to_be() != 0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fragment_s_place_is_offset_and_flag() {
+        let place = |place: u16| {
+            let header = Ipv6Fragment {
+                place: place.to_be(),
+                ..Zeroable::zeroed()
+            };
+            (header.is_first(), header.has_more())
+        };
+        assert_eq!(place(0x0000), (true, false));
+        assert_eq!(place(0x0001), (true, true));
+        assert_eq!(place(0x0006), (true, false), "reserved bits");
+        assert_eq!(place(0x0008), (false, false));
+        assert_eq!(place(0xfff9), (false, true));
+    }
 
     #[test]
     fn first_word_holds_class_and_label() {

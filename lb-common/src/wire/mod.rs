@@ -19,6 +19,6 @@ pub use icmp::Icmp;
 pub use ipv4::{
     Ipv4, Ipv4Hop, PROTO_GRE, PROTO_ICMP, PROTO_IPIP, PROTO_IPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP,
 };
-pub use ipv6::{EXT_FRAGMENT, Ipv6, PROTO_ICMPV6};
+pub use ipv6::{EXT_FRAGMENT, Ipv6, Ipv6Fragment, PROTO_ICMPV6};
 pub use transport::{Ports, Sctp, Tcp, Udp};
 pub use tunnel::{Gre, GreChecksum, Gue};

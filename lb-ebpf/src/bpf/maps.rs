@@ -57,6 +57,10 @@ pub(crate) static DEST_TRAFFIC: PerCpuArray<Traffic, { MAX_DESTS as usize }> = P
 #[btf_map]
 pub(crate) static KEY6: PerCpuArray<[u64; 3], 1> = PerCpuArray::new();
 
+/// Of which datagram the packet on its way is a fragment.
+#[btf_map]
+pub(crate) static FRAGMENT_KEY: PerCpuArray<FragmentKey, 1> = PerCpuArray::new();
+
 /// What a scheduler keeps from one member to the next.
 #[btf_map]
 pub(crate) static SCAN: PerCpuArray<lb_ebpf::schedule::Scan, 1> = PerCpuArray::new();

@@ -49,10 +49,16 @@ pub fn xlvs_icmp(ctx: XdpContext) -> u32 {
     icmp::<false>(ctx)
 }
 
-/// [`lb_ebpf::tables::Steps::fragment_step`]
+/// [`lb_ebpf::tables::Steps::fragment4`]
 #[xdp(frags)]
 pub fn xlvs_fragment(ctx: XdpContext) -> u32 {
-    fragment::<false>(ctx)
+    fragment4::<false>(ctx)
+}
+
+/// [`lb_ebpf::tables::Steps::fragment6`]
+#[xdp(frags)]
+pub fn xlvs_fragment6(ctx: XdpContext) -> u32 {
+    fragment6::<false>(ctx)
 }
 
 /// The connection table's time as the return value, for the agent.
@@ -94,7 +100,13 @@ pub fn follow_icmp(ctx: XdpContext) -> u32 {
 /// `xlvs_fragment`, followed.
 #[xdp(frags)]
 pub fn follow_fragment(ctx: XdpContext) -> u32 {
-    fragment::<true>(ctx)
+    fragment4::<true>(ctx)
+}
+
+/// `xlvs_fragment6`, followed.
+#[xdp(frags)]
+pub fn follow_fragment6(ctx: XdpContext) -> u32 {
+    fragment6::<true>(ctx)
 }
 
 #[inline(always)]
@@ -152,9 +164,15 @@ fn icmp<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
 }
 
 #[inline(always)]
-fn fragment<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
+fn fragment4<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
     let mut pkt = XdpPacket { ctx };
-    conclude::<FOLLOWED>(lb_ebpf::fragment(&mut pkt, &BpfTables::<FOLLOWED>))
+    conclude::<FOLLOWED>(lb_ebpf::fragment4(&mut pkt, &BpfTables::<FOLLOWED>))
+}
+
+#[inline(always)]
+fn fragment6<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
+    let mut pkt = XdpPacket { ctx };
+    conclude::<FOLLOWED>(lb_ebpf::fragment6(&mut pkt, &BpfTables::<FOLLOWED>))
 }
 
 /// Counts the verdict and turns it into an XDP code.

@@ -16,8 +16,12 @@ use crate::packet::Packet;
 pub(super) fn of<P: Packet>(pkt: &P, ip_offset: usize, family: u8) -> Option<u32> {
     if family == FAMILY_IPV4 {
         let ip: Ipv4 = pkt.load(ip_offset)?;
-        // Behind options a transport header is not looked for.
-        if ip.header_len() != Ipv4::LEN || !summed(pkt, ip.proto, ip_offset + Ipv4::LEN)? {
+        // Behind options a transport header is not looked for; a fragment is no whole segment. (IPv6:
+        // neither is one behind an extension header, and that is what a fragment has.)
+        if ip.header_len() != Ipv4::LEN
+            || ip.is_fragment()
+            || !summed(pkt, ip.proto, ip_offset + Ipv4::LEN)?
+        {
             return None;
         }
         let len = (ip.total_len() - Ipv4::LEN) as u16;

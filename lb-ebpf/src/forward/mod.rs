@@ -25,6 +25,8 @@ use crate::tables::Steps;
 pub enum Part {
     /// Network and transport header.
     Whole,
+    /// The same of a datagram's first fragment: what a checksum covers is not all here.
+    First,
     /// The network header: there is no transport header (a later fragment), or what has ports is
     /// translated already (an ICMP error).
     Network,

@@ -33,7 +33,13 @@ pub(super) fn to_server<A: Addr, P: Packet>(
         return network(pkt, flow, End::Destination, A::from_words(&dest.addr));
     }
     let port = or(dest.port, flow.ports.dst());
-    translate(pkt, flow, End::Destination, A::from_words(&dest.addr), port)
+    translate(
+        pkt,
+        flow,
+        End::Destination,
+        (A::from_words(&dest.addr), port),
+        part,
+    )
 }
 
 /// From the virtual address, and port if the packet has one.
@@ -48,7 +54,13 @@ pub(super) fn to_client<A: Addr, P: Packet>(
         return network(pkt, flow, End::Source, A::from_words(&dest.virt));
     }
     let port = or(dest.virt_port, flow.ports.src());
-    translate(pkt, flow, End::Source, A::from_words(&dest.virt), port)
+    translate(
+        pkt,
+        flow,
+        End::Source,
+        (A::from_words(&dest.virt), port),
+        part,
+    )
 }
 
 #[inline(always)]
@@ -56,16 +68,21 @@ fn translate<A: Addr, P: Packet>(
     pkt: &mut P,
     flow: &Flow<A>,
     end: End,
-    addr: A,
-    port: u16,
+    (addr, port): (A, u16),
+    part: Part,
 ) -> Result<(), Verdict> {
     let (old, old_port) = match end {
         End::Source => (flow.src, flow.ports.src()),
         End::Destination => (flow.dst, flow.ports.dst()),
     };
-    let delta = address_delta(old, addr, Delta::NONE);
+    if part == Part::First && flow.proto == PROTO_SCTP && port != old_port {
+        // What a port does to a CRC32c depends on how long the datagram is, which its first fragment
+        // does not say.
+        return Err(Verdict::PassFragment);
+    }
+    let delta = address_delta(old, addr, Delta::NONE).word16(old_port, port);
     network(pkt, flow, end, addr)?;
-    transport(pkt, flow, end, port, delta.word16(old_port, port))
+    transport(pkt, flow, end, port, delta, part)
 }
 
 /// Adds to `delta` what another address does.
@@ -130,6 +147,7 @@ fn transport<A: Addr, P: Packet>(
     end: End,
     port: u16,
     delta: Delta,
+    part: Part,
 ) -> Result<(), Verdict> {
     let ports = match end {
         End::Source => Ports::new(port, flow.ports.dst()),
@@ -141,7 +159,7 @@ fn transport<A: Addr, P: Packet>(
             tcp.check = delta.apply(tcp.check);
         }),
         PROTO_SCTP => {
-            if ports != flow.ports {
+            if part == Part::Whole && ports != flow.ports {
                 return sctp::translate(pkt, flow, ports);
             }
             Some(())
