@@ -147,6 +147,9 @@ fn follow<A: Addr, P: Packet, T: Steps<P>>(
     let (Some(settings), now) = (tables.settings(), tables.now()) else {
         return Verdict::DropInternal.into();
     };
+    if crate::unattended(settings, now) {
+        return Verdict::PassUnattended.into();
+    }
     // The quoted packet went the other way; the flow in the direction of the error:
     let flow = Flow {
         ip_offset,

@@ -171,8 +171,12 @@ fn usable_debian(root: &Path) -> Result<String, String> {
 /// Lets a program find the libraries that were unpacked beside it.
 pub(crate) fn private_libraries(root: &Path, command: &mut Command) {
     if root != Path::new("/") {
-        let directory = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
-        command.env("LD_LIBRARY_PATH", root.join(directory));
+        // Debian 12 has some of them in /lib, which is /usr/lib once they are installed.
+        let machine = format!("{}-linux-gnu", std::env::consts::ARCH);
+        let directories = ["usr/lib", "lib"].map(|lib| root.join(lib).join(&machine));
+        if let Ok(path) = std::env::join_paths(directories) {
+            command.env("LD_LIBRARY_PATH", path);
+        }
     }
 }
 
