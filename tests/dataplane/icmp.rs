@@ -9,7 +9,8 @@ use lb_agent::health::{DesiredServer, DesiredService};
 use lb_common::verdict::Verdict;
 
 use crate::frames::{CLIENT_MAC, DIRECTOR_MAC};
-use crate::lab::{Lab, server_mac};
+use crate::host::TICK_NS;
+use crate::lab::{INGRESS, Lab, server_mac};
 use crate::packets::Packet;
 
 const FAMILIES: [[&str; 3]; 2] = [
@@ -184,5 +185,22 @@ fn other_icmp_is_the_stack_s() {
         }
         .unwrap();
         assert_eq!(lab.send(&echo).0, Verdict::PassEcho);
+    }
+}
+
+#[test]
+fn without_the_agent_no_error_is_forwarded_any_more() {
+    for (ends_of, router) in FAMILIES.into_iter().zip(ROUTER) {
+        let [client, virt, server] = ends(ends_of);
+        let mut lab = lab(ForwardMethod::Dr, virt, server);
+        lab.host.settings.watchdog = 50;
+        let request = Packet::new(Protocol::Udp, client, virt, "").frame();
+        let about = unreachable(router.parse().unwrap(), virt, client, CLIENT_MAC);
+        lab.host.now_ns.set(50 * TICK_NS);
+        for frame in [&request, &about] {
+            assert_eq!(lab.host.run(frame, INGRESS).0, Verdict::Transmit);
+        }
+        lab.host.now_ns.set(51 * TICK_NS);
+        assert_eq!(lab.host.run(&about, INGRESS).0, Verdict::PassUnattended);
     }
 }
