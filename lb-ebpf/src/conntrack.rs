@@ -148,6 +148,57 @@ pub fn find<'t, A: Addr, T: Tables>(
     Hit::Miss(NOWHERE)
 }
 
+/// The same for packets that neither open nor close anything, on the short way: the server of a
+/// connection that goes on. `None`, and nothing is written, where more is to be said of it.
+#[inline(always)]
+pub(crate) fn go_on<'t, A: Addr, T: Tables>(
+    tables: &'t T,
+    settings: &Settings,
+    flow: &Flow<A>,
+    role: Role,
+    place: &Place<A>,
+    now: u32,
+) -> Option<(u32, &'t Dest)> {
+    let half = hash::first(place.hash);
+    let (line, slot, word) = match holder::<A, T>(tables, half, &place.key) {
+        Some(there) => there,
+        None => holder::<A, T>(tables, hash::second(place.hash), &place.key)?,
+    };
+    let conn = ConnMeta::unpack(word);
+    let dest = tables.dest(conn.dest as u32)?;
+    if !belongs(flow, role, dest) || !leads_to(conn, dest) {
+        return None;
+    }
+    if (word >> 32) as u32 == quiet(flow, role, now) {
+        return Some((conn.dest as u32, dest));
+    }
+    if word == 0
+        || conn.is_reply() != (role == Role::Reply)
+        || !state::is_of(conn.code(), flow.proto)
+    {
+        return None;
+    }
+    let own = Own::Any(slot, word, dest);
+    match found(tables, settings, flow, role, (line, 0), own, now) {
+        Hit::Dest(id, dest) => Some((id, dest)),
+        Hit::DestGone | Hit::Miss(_) => None,
+    }
+}
+
+/// The line for half a hash, the slot of it that holds this key, and the slot's word.
+#[inline(always)]
+fn holder<'t, A: Addr, T: Tables>(
+    tables: &'t T,
+    half: u32,
+    key: &A::Key,
+) -> Option<(T::Line<'t>, usize, u64)> {
+    let line = A::line(tables, half)?;
+    let (slot, _) = pick::<A, T>(tables, line, key);
+    let word = line.word(slot * A::STRIDE);
+    let is_stable = A::differs(line, slot, key) == 0 && line.word(slot * A::STRIDE) == word;
+    is_stable.then_some((line, slot, word))
+}
+
 /// The server of a flow's connection, which stays as it is.
 #[inline(always)]
 pub fn peek<'t, A: Addr, T: Tables>(
@@ -196,18 +247,17 @@ enum Own<'t> {
     Any(usize, u64, &'t Dest),
 }
 
-/// The connection of this very flow.
+/// The slot of a line that holds this key, the first if none does; and what is different in the
+/// others.
 ///
-/// Which slot it is, is computed without a branch: a branch on a word that comes from memory is
-/// mispredicted half the time, and the loads of the packets that follow would have to wait for it.
+/// It is computed without a branch: a branch on a word that comes from memory is mispredicted half the
+/// time, and the loads of the packets that follow would have to wait for it.
 #[inline(always)]
-fn seek<'t, A: Addr, T: Tables>(
+fn pick<'t, A: Addr, T: Tables>(
     tables: &'t T,
-    flow: &Flow<A>,
-    kind: (Role, u32),
     line: T::Line<'t>,
     key: &A::Key,
-) -> Option<Own<'t>> {
+) -> (usize, [u64; 3]) {
     // The highest bit is set where the slot holds another key.
     let other = |slot| {
         let difference = A::differs(line, slot, key);
@@ -219,7 +269,19 @@ fn seek<'t, A: Addr, T: Tables>(
     let ((diff_1, other_1), (diff_2, other_2), (diff_3, other_3)) = (other(1), other(2), other(3));
     // If one of them is ours, two terms of three are taken away; if none is, the first slot is left.
     let at = 6 - (other_1 >> 63) - (other_2 >> 62 & 2) - (((other_3 as i64) >> 63) as u64 & 3);
-    let at = tables.opaque(at) as usize;
+    (tables.opaque(at) as usize, [diff_1, diff_2, diff_3])
+}
+
+/// The connection of this very flow.
+#[inline(always)]
+fn seek<'t, A: Addr, T: Tables>(
+    tables: &'t T,
+    flow: &Flow<A>,
+    kind: (Role, u32),
+    line: T::Line<'t>,
+    key: &A::Key,
+) -> Option<Own<'t>> {
+    let (at, [diff_1, diff_2, diff_3]) = pick::<A, T>(tables, line, key);
     let found = own(tables, flow, kind, line, at, key);
     if found.is_some() {
         return found;
@@ -252,14 +314,10 @@ fn own<'t, A: Addr, T: Tables>(
         return None;
     }
     let conn = ConnMeta::unpack(word);
-    let same = |dest: &Dest| match role {
-        Role::Request => flow.dst.is(&dest.virt),
-        Role::Reply => flow.src.is(&dest.addr),
-    };
     // VERIFIER(6.1): with both ways in it the program for IPv6 is too large there.
     if A::FAMILY == FAMILY_IPV4 && (word >> 32) as u32 == quiet {
         let dest = tables.dest(conn.dest as u32)?;
-        if same(dest) && leads_to(conn, dest) {
+        if belongs(flow, role, dest) && leads_to(conn, dest) {
             return Some(Own::Quiet(conn.dest as u32, dest));
         }
     }
@@ -270,7 +328,16 @@ fn own<'t, A: Addr, T: Tables>(
         return None;
     }
     let dest = tables.dest(conn.dest as u32)?;
-    same(dest).then_some(Own::Any(slot % A::SLOTS, word, dest))
+    belongs(flow, role, dest).then_some(Own::Any(slot % A::SLOTS, word, dest))
+}
+
+/// True if the address that a slot does not hold is the packet's.
+#[inline(always)]
+fn belongs<A: Addr>(flow: &Flow<A>, role: Role, dest: &Dest) -> bool {
+    match role {
+        Role::Request => flow.dst.is(&dest.virt),
+        Role::Reply => flow.src.is(&dest.addr),
+    }
 }
 
 /// True while a connection's server is the one it was opened to, and there.

@@ -8,6 +8,9 @@
 //!            └──────────────── whatever is not ours: a Verdict ───────────────────────────────▸
 //! ```
 //!
+//! Before all that a frame is tried on the short way ([`short`]), which almost every packet of a
+//! connection goes; what is said above is the long one, for whatever that is not made for.
+//!
 //! The source is generic over [`packet::Packet`] (bytes of a frame), [`tables::Tables`] (the maps)
 //! and [`family::Addr`] (IPv4 or IPv6), and is compiled twice: into the XDP program (`main.rs`) and
 //! into the tests, where a frame is a vector and the maps are collections. It never logs and never
@@ -38,6 +41,7 @@ pub mod open;
 pub mod packet;
 pub mod parse;
 pub mod schedule;
+pub mod short;
 pub mod stats;
 pub mod tables;
 
@@ -86,7 +90,8 @@ impl Outcome {
     }
 }
 
-/// Takes a frame that came in and decides its fate; the frame is rewritten if it is forwarded.
+/// Takes a frame that came in, and is not for the short way ([`short::ingress`]), and decides its fate;
+/// the frame is rewritten if it is forwarded.
 #[inline(always)]
 pub fn ingress<P: Packet, T: Steps<P>>(pkt: &mut P, tables: &T) -> Outcome {
     match parse::link_layer(pkt, tables) {

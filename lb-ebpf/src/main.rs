@@ -38,7 +38,7 @@ use lb_common::abi::{
 };
 use lb_common::hash::{self, HashKey};
 use lb_common::verdict::Verdict;
-use lb_common::wire::Mac;
+use lb_common::wire::{Mac, Macs};
 use lb_ebpf::family::{V4, V6};
 use lb_ebpf::packet::Packet;
 use lb_ebpf::tables::{Line, Steps, Tables};
@@ -147,9 +147,7 @@ pub extern "C" fn step_route(ctx: *mut xdp_md, ifindex: u64, family: u64) -> u64
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn step_remember(ctx: *mut xdp_md, ip_offset: u64, family: u64, now: u64) -> u64 {
-    let pkt = XdpPacket {
-        ctx: XdpContext::new(ctx),
-    };
+    let pkt = XdpPacket::<false>::new(XdpContext::new(ctx));
     let ip_offset = ip_offset as usize & IP_OFFSET;
     forward::back::remember(&pkt, &PLAIN, ip_offset, family as u8, now as u32);
     0
@@ -179,15 +177,36 @@ pub extern "C" fn step_claim6(hash: u64, old: u64, word: u64, now: u64) -> u64 {
     0
 }
 
-/// The driver's buffer.
-struct XdpPacket {
+/// The driver's buffer. `FIXED`: all headers stand where the compiler knows.
+struct XdpPacket<const FIXED: bool = false> {
     ctx: XdpContext,
+    /// For `FIXED` alone: where the frame begins and ends, as long as it is not moved.
+    start: usize,
+    end: usize,
 }
 
-impl XdpPacket {
+impl<const FIXED: bool> XdpPacket<FIXED> {
+    #[inline(always)]
+    fn new(ctx: XdpContext) -> Self {
+        let (start, end) = (ctx.data(), ctx.data_end());
+        Self { ctx, start, end }
+    }
+
     /// Pointer to `size_of::<T>()` bytes at `offset`, all inside the frame.
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> Option<*mut T> {
+        if FIXED {
+            // Where only constants are added, the verifier can follow, and one check is enough for
+            // whatever lies nearer.
+            // SAFETY: addresses of a frame are far from the end of all memory.
+            let (start, behind) = unsafe {
+                (
+                    self.start.unchecked_add(offset),
+                    self.start.unchecked_add(offset + size_of::<T>()),
+                )
+            };
+            return (behind <= self.end).then_some(start as *mut T);
+        }
         // VERIFIER: from a check that the frame reaches far the compiler concludes that what lies
         // nearer needs none; the verifier cannot follow. So to the compiler each beginning is another.
         let start = opaque(self.ctx.data()) + offset;
@@ -198,7 +217,7 @@ impl XdpPacket {
     }
 }
 
-impl XdpPacket {
+impl<const FIXED: bool> XdpPacket<FIXED> {
     /// A frame longer than a page is in several pieces; the headers are in the first.
     #[inline(always)]
     fn has_fragments(&self, len: usize) -> bool {
@@ -208,7 +227,7 @@ impl XdpPacket {
     }
 }
 
-impl Packet for XdpPacket {
+impl<const FIXED: bool> Packet for XdpPacket<FIXED> {
     #[inline(always)]
     fn load<T: Pod>(&self, offset: usize) -> Option<T> {
         // SAFETY: in bounds by `at`. An aligned read of an address that is only 2-aligned: BPF
@@ -231,6 +250,25 @@ impl Packet for XdpPacket {
     }
 
     #[inline(always)]
+    fn set_macs(&mut self, macs: Macs) -> bool {
+        if !FIXED {
+            return self.store(0, macs);
+        }
+        match self.at::<Macs>(0) {
+            Some(p) => {
+                let (first, rest) = macs.split();
+                // SAFETY: twelve bytes; else as in `load`.
+                unsafe {
+                    p.cast::<u64>().write(first);
+                    p.cast::<u32>().add(2).write(rest);
+                }
+                true
+            }
+            None => false,
+        }
+    }
+
+    #[inline(always)]
     fn change<T: Pod, R>(&mut self, offset: usize, change: impl FnOnce(&mut T) -> R) -> Option<R> {
         // SAFETY: as in `load`; nobody else has a reference into the frame.
         self.at::<T>(offset).map(|p| change(unsafe { &mut *p }))
@@ -241,22 +279,35 @@ impl Packet for XdpPacket {
         // VERIFIER(6.1): "math between pkt pointer and register with unbounded min value": a length
         // that was byte-swapped has no bound there, and the mask is one (a datagram is shorter).
         let len = opaque(len) & 0x1_ffff;
-        self.ctx.data() + len <= self.ctx.data_end() || self.has_fragments(len)
+        let (start, end) = if FIXED {
+            (self.start, self.end)
+        } else {
+            (self.ctx.data(), self.ctx.data_end())
+        };
+        start + len <= end || self.has_fragments(len)
     }
 
     #[inline(always)]
     fn move_front(&mut self, by: isize) -> bool {
         // SAFETY: a helper call; no pointer into the frame is kept across it.
-        unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(by as i32)) == 0 }
+        let moved = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(by as i32)) == 0 };
+        if FIXED {
+            (self.start, self.end) = (self.ctx.data(), self.ctx.data_end());
+        }
+        moved
     }
 
     #[inline(always)]
     fn truncate(&mut self, len: usize) -> bool {
         // SAFETY: helper calls; no pointer into the frame is kept across them.
-        unsafe {
+        let cut = unsafe {
             let now = bpf_xdp_get_buff_len(self.ctx.ctx);
             bpf_xdp_adjust_tail(self.ctx.ctx, len as i32 - now as i32) == 0
+        };
+        if FIXED {
+            (self.start, self.end) = (self.ctx.data(), self.ctx.data_end());
         }
+        cut
     }
 
     #[inline(always)]
@@ -628,16 +679,16 @@ impl<const FOLLOWED: bool> Tables for BpfTables<FOLLOWED> {
     }
 }
 
-impl<const FOLLOWED: bool> Steps<XdpPacket> for BpfTables<FOLLOWED> {
+impl<const FOLLOWED: bool, const FIXED: bool> Steps<XdpPacket<FIXED>> for BpfTables<FOLLOWED> {
     #[inline(always)]
-    fn remember(&self, pkt: &XdpPacket, ip_offset: usize, family: u8, now: u32) {
+    fn remember(&self, pkt: &XdpPacket<FIXED>, ip_offset: usize, family: u8, now: u32) {
         step_remember(pkt.ctx.ctx, ip_offset as u64, family.into(), now.into());
     }
 
     #[inline(always)]
     fn route(
         &self,
-        pkt: &XdpPacket,
+        pkt: &XdpPacket<FIXED>,
         family: u8,
         src: &[u32; 4],
         dst: &[u32; 4],
@@ -655,27 +706,27 @@ impl<const FOLLOWED: bool> Steps<XdpPacket> for BpfTables<FOLLOWED> {
     }
 
     #[inline(always)]
-    fn ipv6(&self, pkt: &mut XdpPacket, _ip_offset: usize) -> Outcome {
-        go_on::<FOLLOWED>(pkt, STEP_IPV6)
+    fn ipv6(&self, pkt: &mut XdpPacket<FIXED>, _ip_offset: usize) -> Outcome {
+        go_on::<FOLLOWED, FIXED>(pkt, STEP_IPV6)
     }
 
     #[inline(always)]
-    fn icmp(&self, pkt: &mut XdpPacket) -> Outcome {
-        go_on::<FOLLOWED>(pkt, STEP_ICMP)
+    fn icmp(&self, pkt: &mut XdpPacket<FIXED>) -> Outcome {
+        go_on::<FOLLOWED, FIXED>(pkt, STEP_ICMP)
     }
 
     #[inline(always)]
-    fn fragment4(&self, pkt: &mut XdpPacket) -> Outcome {
-        go_on::<FOLLOWED>(pkt, STEP_FRAGMENT)
+    fn fragment4(&self, pkt: &mut XdpPacket<FIXED>) -> Outcome {
+        go_on::<FOLLOWED, FIXED>(pkt, STEP_FRAGMENT)
     }
 
     #[inline(always)]
-    fn fragment6(&self, pkt: &mut XdpPacket) -> Outcome {
-        go_on::<FOLLOWED>(pkt, STEP_FRAGMENT6)
+    fn fragment6(&self, pkt: &mut XdpPacket<FIXED>) -> Outcome {
+        go_on::<FOLLOWED, FIXED>(pkt, STEP_FRAGMENT6)
     }
 
     #[inline(always)]
-    fn reply(&self, pkt: &mut XdpPacket, verdict: Verdict) -> Outcome {
+    fn reply(&self, pkt: &mut XdpPacket<FIXED>, verdict: Verdict) -> Outcome {
         if let Some(order) = ORDER.get_ptr_mut(0) {
             let verdict = verdict as u32;
             // SAFETY: a per-CPU slot.
@@ -686,13 +737,13 @@ impl<const FOLLOWED: bool> Steps<XdpPacket> for BpfTables<FOLLOWED> {
                 });
             }
         }
-        go_on::<FOLLOWED>(pkt, STEP_REPLY)
+        go_on::<FOLLOWED, FIXED>(pkt, STEP_REPLY)
     }
 
     #[inline(always)]
     fn encapsulate(
         &self,
-        pkt: &mut XdpPacket,
+        pkt: &mut XdpPacket<FIXED>,
         ip_offset: usize,
         family: u8,
         dest: u32,
@@ -712,13 +763,13 @@ impl<const FOLLOWED: bool> Steps<XdpPacket> for BpfTables<FOLLOWED> {
                 });
             }
         }
-        go_on::<FOLLOWED>(pkt, STEP_TUNNEL)
+        go_on::<FOLLOWED, FIXED>(pkt, STEP_TUNNEL)
     }
 }
 
 /// Goes on in another program, from which nothing returns.
 #[inline(always)]
-fn go_on<const FOLLOWED: bool>(pkt: &XdpPacket, step: u32) -> Outcome {
+fn go_on<const FOLLOWED: bool, const FIXED: bool>(pkt: &XdpPacket<FIXED>, step: u32) -> Outcome {
     let steps = if FOLLOWED { &FOLLOW_STEPS } else { &STEPS };
     // SAFETY: the agent has filled the array before it attaches the program.
     unsafe { steps.tail_call(&pkt.ctx, step) };

@@ -2,6 +2,7 @@
 //! The seam to a frame's bytes: the driver's buffer in the kernel, a vector on the host.
 
 use bytemuck::Pod;
+use lb_common::wire::Macs;
 
 /// A frame, from its Ethernet header on.
 pub trait Packet {
@@ -13,6 +14,12 @@ pub trait Packet {
 
     /// Overwrites the bytes at `offset`; `false` if the frame ends before the last of them.
     fn store<T: Pod>(&mut self, offset: usize, value: T) -> bool;
+
+    /// Gives the frame new addresses; `false` if it has no room for them. The kernel writes them as the
+    /// two words that they are in a real server's row.
+    fn set_macs(&mut self, macs: Macs) -> bool {
+        self.store(0, macs)
+    }
 
     /// Changes the header `T` at `offset` in its place, by one bounds check. `None` if the frame ends
     /// before its last byte; else what `change` returns.

@@ -63,9 +63,15 @@ pub enum Carries {
 #[inline(always)]
 pub fn link_layer<P: Packet, T: Tables>(pkt: &P, tables: &T) -> Result<(usize, Carries), Verdict> {
     tagged(pkt, tables, |link, ifindex, eth| {
-        link.is_dst_of(eth)
-            || link.known & LINK_VIRTUAL != 0 && tables.is_virtual_mac(mac_key(ifindex, eth))
+        is_ours(tables, link, ifindex, eth)
     })
+}
+
+/// True for a frame that came in by this interface for us.
+#[inline(always)]
+pub(crate) fn is_ours<T: Tables>(tables: &T, link: &Link, ifindex: u32, eth: &EthWords) -> bool {
+    link.is_dst_of(eth)
+        || link.known & LINK_VIRTUAL != 0 && tables.is_virtual_mac(mac_key(ifindex, eth))
 }
 
 /// The same in a program that another one went on in, which has looked whom the frame is for.

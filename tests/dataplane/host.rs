@@ -241,8 +241,40 @@ impl HostTables {
         .collect()
     }
 
+    /// All that packets change: the words of the connection table, and counters by server.
+    #[allow(dead_code, reason = "not for the fuzzer, which shares this file")]
+    pub(crate) fn written(&self) -> (Vec<u64>, Vec<(u32, Traffic)>, Vec<(u32, Load)>) {
+        let lines = self.conns.iter().flatten();
+        let words = lines.chain(self.conns6.iter().flatten()).map(Cell::get);
+        let rows = self.dest_traffic.borrow();
+        let mut traffic: Vec<_> = rows.iter().map(|(id, row)| (*id, *row)).collect();
+        traffic.sort_by_key(|(id, _)| *id);
+        let rows = self.loads.borrow();
+        let mut loads: Vec<_> = rows.iter().map(|(id, row)| (*id, *row)).collect();
+        loads.sort_by_key(|(id, _)| *id);
+        (words.collect(), traffic, loads)
+    }
+
     /// One frame through the pipeline: verdict and the frame as it left.
     pub(crate) fn run(&self, frame: &[u8], ifindex: u32) -> (Verdict, Vec<u8>) {
+        self.short(frame, ifindex)
+            .unwrap_or_else(|| self.long(frame, ifindex))
+    }
+
+    /// The same by the short way alone; `None` if the frame is not for it.
+    pub(crate) fn short(&self, frame: &[u8], ifindex: u32) -> Option<(Verdict, Vec<u8>)> {
+        let mut bytes = frame.to_vec();
+        match lb_ebpf::short::ingress(&mut Frame::new(&mut bytes, ifindex), self) {
+            Some(outcome) => Some((outcome.verdict, bytes)),
+            None => {
+                assert_eq!(bytes, frame, "left as it was");
+                None
+            }
+        }
+    }
+
+    /// The same by the long way alone.
+    pub(crate) fn long(&self, frame: &[u8], ifindex: u32) -> (Verdict, Vec<u8>) {
         let mut bytes = frame.to_vec();
         let outcome = lb_ebpf::ingress(&mut Frame::new(&mut bytes, ifindex), self);
         (outcome.verdict, bytes)

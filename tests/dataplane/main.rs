@@ -17,6 +17,7 @@ mod oracle;
 mod packets;
 mod sched;
 mod services;
+mod short;
 mod tun;
 mod world;
 

@@ -27,9 +27,7 @@ pub extern "C" fn step_arrived(ctx: *mut xdp_md) -> u64 {
     let event = unsafe { &mut *event };
     // SAFETY: a helper call.
     event.frame_len = unsafe { bpf_xdp_get_buff_len(ctx) } as u32;
-    let pkt = XdpPacket {
-        ctx: XdpContext::new(ctx),
-    };
+    let pkt = XdpPacket::<false>::new(XdpContext::new(ctx));
     follow::arrived(&pkt, event);
     0
 }

@@ -114,7 +114,11 @@ fn begin<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
     if FOLLOWED {
         step_arrived(ctx.ctx);
     }
-    let mut pkt = XdpPacket { ctx };
+    let mut pkt = XdpPacket::<true>::new(ctx);
+    if let Some(outcome) = lb_ebpf::short::ingress(&mut pkt, &BpfTables::<FOLLOWED>) {
+        return conclude_short::<FOLLOWED>(outcome);
+    }
+    let mut pkt = XdpPacket::<false>::new(pkt.ctx);
     let outcome = lb_ebpf::ingress(&mut pkt, &BpfTables::<FOLLOWED>);
     #[cfg(feature = "packet-log")]
     aya_log_ebpf::debug!(&pkt.ctx, "{}", outcome.verdict.name());
@@ -123,7 +127,7 @@ fn begin<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn ipv6<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
-    let (mut pkt, tables) = (XdpPacket { ctx }, BpfTables::<FOLLOWED>);
+    let (mut pkt, tables) = (XdpPacket::<false>::new(ctx), BpfTables::<FOLLOWED>);
     let outcome = match lb_ebpf::parse::link_layer_again(&pkt, &tables) {
         Ok((offset, _)) => lb_ebpf::ipv6(&mut pkt, &tables, offset),
         Err(verdict) => verdict.into(),
@@ -133,7 +137,7 @@ fn ipv6<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn tunnel<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
-    let mut pkt = XdpPacket { ctx };
+    let mut pkt = XdpPacket::<false>::new(ctx);
     let outcome = match ORDER.get(0) {
         Some(order) => forward::tun::encapsulate(
             &mut pkt,
@@ -150,7 +154,7 @@ fn tunnel<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn reply<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
-    let mut pkt = XdpPacket { ctx };
+    let mut pkt = XdpPacket::<false>::new(ctx);
     let verdict = ORDER.get(0).map_or(0, |order| order.verdict);
     let verdict = Verdict::from_code(verdict as u8);
     let outcome = lb_ebpf::reply(&mut pkt, &BpfTables::<FOLLOWED>, verdict);
@@ -159,29 +163,40 @@ fn reply<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn icmp<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
-    let mut pkt = XdpPacket { ctx };
+    let mut pkt = XdpPacket::<false>::new(ctx);
     conclude::<FOLLOWED>(lb_ebpf::other_protocol(&mut pkt, &BpfTables::<FOLLOWED>))
 }
 
 #[inline(always)]
 fn fragment4<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
-    let mut pkt = XdpPacket { ctx };
+    let mut pkt = XdpPacket::<false>::new(ctx);
     conclude::<FOLLOWED>(lb_ebpf::fragment4(&mut pkt, &BpfTables::<FOLLOWED>))
 }
 
 #[inline(always)]
 fn fragment6<const FOLLOWED: bool>(ctx: XdpContext) -> u32 {
-    let mut pkt = XdpPacket { ctx };
+    let mut pkt = XdpPacket::<false>::new(ctx);
     conclude::<FOLLOWED>(lb_ebpf::fragment6(&mut pkt, &BpfTables::<FOLLOWED>))
+}
+
+/// [`conclude`] of the short way: nearly all of its packets are transmitted, so that is laid out on its
+/// own.
+#[inline(always)]
+fn conclude_short<const FOLLOWED: bool>(outcome: Outcome) -> u32 {
+    if outcome.verdict != Verdict::Transmit {
+        return conclude::<FOLLOWED>(outcome);
+    }
+    count(Verdict::Transmit);
+    if FOLLOWED {
+        step_tell(Verdict::Transmit as u64, 0);
+    }
+    xdp_action::XDP_TX
 }
 
 /// Counts the verdict and turns it into an XDP code.
 #[inline(always)]
 fn conclude<const FOLLOWED: bool>(outcome: Outcome) -> u32 {
-    if let Some(count) = VERDICTS.get_ptr_mut(outcome.verdict as u32) {
-        // SAFETY: a per-CPU slot; the program is not preempted by another run on this CPU.
-        unsafe { *count += 1 };
-    }
+    count(outcome.verdict);
     if FOLLOWED {
         step_tell(outcome.verdict as u64, outcome.ifindex.into());
     }
@@ -196,5 +211,13 @@ fn conclude<const FOLLOWED: bool>(outcome: Outcome) -> u32 {
             Fate::Pass => xdp_action::XDP_PASS,
             Fate::Forward | Fate::Drop => xdp_action::XDP_DROP,
         },
+    }
+}
+
+#[inline(always)]
+fn count(verdict: Verdict) {
+    if let Some(count) = VERDICTS.get_ptr_mut(verdict as u32) {
+        // SAFETY: a per-CPU slot; the program is not preempted by another run on this CPU.
+        unsafe { *count += 1 };
     }
 }

@@ -71,7 +71,7 @@ pub fn to_server<A: Addr, P: Packet, T: Steps<P>>(
 /// Gives the frame new addresses.
 #[inline(always)]
 fn frame<P: Packet>(pkt: &mut P, macs: Macs) -> Result<(), Verdict> {
-    if pkt.store(0, macs) {
+    if pkt.set_macs(macs) {
         Ok(())
     } else {
         Err(Verdict::DropInternal)
