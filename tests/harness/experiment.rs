@@ -10,11 +10,12 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use crate::config::{DirectorConfig, Speed};
-use crate::director::Director;
+use crate::director::{Director, Software};
 use crate::observer::{Moment, Observer};
 use crate::pinger::Pinger;
 use crate::process::describe;
 use crate::site::{Site, VIP};
+use crate::status::Status;
 use crate::wait;
 
 /// Longer than any election of these experiments takes.
@@ -156,7 +157,17 @@ pub fn incident(site: &mut Site, incident: Incident) -> Result<()> {
     match incident {
         Incident::Crash => {
             site.directors[0].crash_children()?;
-            await_steady(&site.observer, &mut site.directors)
+            await_steady(&site.observer, &mut site.directors)?;
+            let first = &mut site.directors[0];
+            if first.software() == Software::Xlvs {
+                // Its supervisor has spoken for it so far.
+                let is_master = |status: &Status| {
+                    let mut instances = status.instances.iter();
+                    instances.all(|one| one.state == "MASTER")
+                };
+                first.await_status("the new agent to be MASTER", ELECTION, is_master)?;
+            }
+            Ok(())
         }
         Incident::Handover | Incident::Handback => {
             let from = usize::from(incident == Incident::Handback);
