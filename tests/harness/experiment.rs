@@ -72,7 +72,9 @@ pub fn elect(site: &mut Site, configs: &[DirectorConfig; 2]) -> Result<()> {
     await_steady(&site.observer, &mut site.directors)
 }
 
-/// Waits until d1 alone is MASTER, both daemons run, and d1 has sent adverts since.
+/// Waits until d1 alone is MASTER, both daemons run, and d1 has sent adverts since. Of xlvs the agents
+/// themselves must say so: a supervisor may speak for one that is still loading the packet program,
+/// and a peer that does so hears nothing yet.
 pub fn await_steady(observer: &Observer, directors: &mut [Director; 2]) -> Result<()> {
     let [first, second] = directors;
     first.await_address(VIP, ELECTION)?;
@@ -81,8 +83,14 @@ pub fn await_steady(observer: &Observer, directors: &mut [Director; 2]) -> Resul
         let loud = observer.adverts(since, first.name()).len() >= 2;
         loud && !second.host().has_address(VIP)
     })?;
-    first.expect_running()?;
-    second.expect_running()
+    for (director, state) in [(first, "MASTER"), (second, "BACKUP")] {
+        director.expect_running()?;
+        if director.software() == Software::Xlvs {
+            let is_there = |status: &Status| status.state() == state;
+            director.await_status(state, ELECTION, is_there)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes d1 go and returns the takeover time of d2 in milliseconds. d2 is MASTER afterwards.
@@ -157,17 +165,7 @@ pub fn incident(site: &mut Site, incident: Incident) -> Result<()> {
     match incident {
         Incident::Crash => {
             site.directors[0].crash_children()?;
-            await_steady(&site.observer, &mut site.directors)?;
-            let first = &mut site.directors[0];
-            if first.software() == Software::Xlvs {
-                // Its supervisor has spoken for it so far.
-                let is_master = |status: &Status| {
-                    let mut instances = status.instances.iter();
-                    instances.all(|one| one.state == "MASTER")
-                };
-                first.await_status("the new agent to be MASTER", ELECTION, is_master)?;
-            }
-            Ok(())
+            await_steady(&site.observer, &mut site.directors)
         }
         Incident::Handover | Incident::Handback => {
             let from = usize::from(incident == Incident::Handback);

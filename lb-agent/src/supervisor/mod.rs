@@ -53,7 +53,7 @@ use stand_in::StandIn;
 
 /// Longest time that a dead agent's place is held for the next one: a start takes the verifier's
 /// time, seconds on a slow and busy host.
-const HOLD_MAX: Duration = Duration::from_secs(5);
+const HOLD_MAX: Duration = Duration::from_secs(8);
 
 /// How often it is looked whether a new agent has taken its predecessor's place.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -87,7 +87,7 @@ pub fn hold(masters: &[Held], watchdog: Duration) -> Duration {
         }
     };
     let patience = masters.iter().map(patience).min();
-    patience.unwrap_or_default().min(watchdog / 2).min(HOLD_MAX)
+    patience.unwrap_or_default().min(watchdog * 4 / 5).min(HOLD_MAX)
 }
 
 /// Runs this program's own command line as an agent, and stands by it until it ends for good.
