@@ -87,7 +87,10 @@ pub fn hold(masters: &[Held], watchdog: Duration) -> Duration {
         }
     };
     let patience = masters.iter().map(patience).min();
-    patience.unwrap_or_default().min(watchdog * 4 / 5).min(HOLD_MAX)
+    patience
+        .unwrap_or_default()
+        .min(watchdog * 4 / 5)
+        .min(HOLD_MAX)
 }
 
 /// Runs this program's own command line as an agent, and stands by it until it ends for good.
