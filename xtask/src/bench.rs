@@ -55,6 +55,9 @@ struct Failover {
     /// Measure one program only.
     #[arg(long, value_enum)]
     only: Option<Subject>,
+    /// Measure at this advert_int only: 1, 0.1 or 0.01.
+    #[arg(long, value_name = "SECONDS")]
+    interval: Option<f64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -155,16 +158,35 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         return run::again_as_root();
     }
     lab::clear_when_interrupted()?;
+    let asked = |speed: &Speed| {
+        let seconds = speed.advert_ms() / 1e3;
+        options
+            .interval
+            .is_none_or(|only| (only - seconds).abs() < 1e-6)
+    };
+    let speeds = [
+        Speed::V2Second,
+        Speed::V3Second,
+        Speed::V3Tenth,
+        Speed::V3Hundredth,
+    ];
+    let speeds: Vec<Speed> = speeds.into_iter().filter(asked).collect();
+    if speeds.is_empty() {
+        bail!("--interval is 1, 0.1 or 0.01");
+    }
     let mut rows = Vec::new();
-    for subject in Subject::ALL {
+    let mut broken = None;
+    'all: for subject in Subject::ALL {
         if options.only.is_none_or(|only| only == subject) {
-            for speed in [
-                Speed::V2Second,
-                Speed::V3Second,
-                Speed::V3Tenth,
-                Speed::V3Hundredth,
-            ] {
-                rows.extend(measure(subject, speed, options.repeat)?);
+            for speed in &speeds {
+                match measure(subject, *speed, options.repeat) {
+                    Ok(measured) => rows.extend(measured),
+                    Err(error) => {
+                        // An hour's figures are not thrown away for what came last.
+                        broken = Some(error);
+                        break 'all;
+                    }
+                }
             }
         }
     }
@@ -172,6 +194,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
         println!("{}", table(&rows));
+    }
+    if let Some(error) = broken {
+        return Err(error);
     }
     if rows
         .iter()
