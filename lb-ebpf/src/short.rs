@@ -10,7 +10,6 @@
 //! What leaves it does so as early as it can be told: a SYN by the first look at the flags, before
 //! anything is looked up.
 
-use lb_common::abi::CONN_TICK_MASK;
 use lb_common::hash;
 use lb_common::state::{self, tcp};
 use lb_common::verdict::Verdict;
@@ -154,8 +153,7 @@ fn balance<A: Addr, P: Packet, T: Steps<P>>(
         return None;
     }
     let (settings, now) = (tables.settings()?, tables.now());
-    let quiet = now.wrapping_sub(settings.heartbeat) & CONN_TICK_MASK;
-    if settings.watchdog != 0 && quiet > settings.watchdog {
+    if crate::unattended(settings, now) {
         return None;
     }
     if !tables.of_interest(flow.dst.fold()) {

@@ -169,13 +169,10 @@ fn with_fresh_lists(act: impl Fn() -> Result<()>) -> Result<()> {
 
 /// The plan; where apt does not know the packages, its lists are fetched first.
 pub(crate) fn plan_or_update(packages: &[&str]) -> Result<Plan> {
-    plan(packages).or_else(|_| {
-        update()?;
-        plan_after_update(packages)
-    })
-}
-
-fn plan_after_update(packages: &[&str]) -> Result<Plan> {
+    if let Ok(plan) = plan(packages) {
+        return Ok(plan);
+    }
+    update()?;
     let plan = plan(packages)?;
     if plan.new.is_empty() {
         bail!("apt knows nothing to do for {}", packages.join(" "));
