@@ -14,9 +14,10 @@
 
 use std::collections::BTreeSet;
 use std::mem;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
@@ -58,6 +59,10 @@ const WATCHED: &[Topic] = &[Topic::Links];
 /// How often a part of the connection table is looked through for connections past their time, and
 /// the packet program's watchdog gets a sign of life.
 const EXPIRE_EVERY: Duration = Duration::from_millis(250);
+
+/// How long a reload waits for the MAC addresses of its new servers. KERNEL: an unanswered ARP
+/// request is repeated after a second (`retrans_time_ms`), so two of them get their chance.
+const NEXT_HOP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Pause before a broken netlink subscription is tried again.
 const WATCH_PAUSE: Duration = Duration::from_millis(100);
@@ -125,10 +130,11 @@ pub async fn run(options: Options) -> Result<()> {
             Some(event) = agent.watch_events.recv() => {
                 agent.driver.track_changed(event.what, event.condition).await;
             }
-            _ = agent.next_hops.changed() => agent.route(),
+            _ = agent.next_hops.changed() => agent.ways_changed().await,
             event = agent.watch.next() => agent.netlink_event(event).await,
             _ = expire.tick() => {
                 agent.expire();
+                agent.take_pending().await;
                 agent.heap.look_after();
                 if mem::take(&mut agent.links_changed) || agent.driver.held_ages() {
                     agent.told = None;
@@ -232,7 +238,17 @@ pub(crate) struct Agent {
     told: Option<(u64, bool)>,
     /// An interface has changed since: its number may be another.
     links_changed: bool,
+    /// What a reload read and did not take over yet.
+    pending: Option<Pending>,
     heap: Heap,
+}
+
+/// A configuration that waits for the ways to its new servers.
+struct Pending {
+    config: Config,
+    servers: BTreeSet<IpAddr>,
+    /// When it is taken over all the same: health checks will find out about who does not answer.
+    until: Instant,
 }
 
 impl Agent {
@@ -278,6 +294,7 @@ impl Agent {
             failovers: Vec::new(),
             told: None,
             links_changed: false,
+            pending: None,
             heap: Heap::default(),
         };
         agent.driver.record(recorder);
@@ -320,17 +337,7 @@ impl Agent {
         }
         self.driver.host().tune(&config.global)?;
         self.runner.reconfigure(&config.virtual_servers);
-        let servers = config
-            .virtual_servers
-            .iter()
-            .flat_map(|vs| &vs.real_servers);
-        let sorry = config
-            .virtual_servers
-            .iter()
-            .filter_map(|vs| vs.sorry_server.as_ref());
-        let addresses = servers.map(|rs| rs.addr).chain(sorry.map(|s| s.addr));
-        let targets: BTreeSet<_> = addresses.map(|addr| addr.ip()).collect();
-        self.next_hops.set_targets(targets.into_iter().collect());
+        self.next_hops.set_targets(config.server_addresses());
         let instances = config.vrrp_instances.clone();
         // What is refused is so before an address is there, and until it is gone.
         let refused = Rules::of(&config);
@@ -416,11 +423,44 @@ impl Agent {
     async fn reload(&mut self) {
         info!("SIGHUP received: reading {}", self.config_path.display());
         systemd::tell(Moment::Reloading);
-        let loaded = load(&self.config_path);
-        let taken = match loaded {
-            Ok(config) => self.take(config).await,
-            Err(err) => Err(err),
+        match load(&self.config_path) {
+            Ok(config) => {
+                let known = self.config.server_addresses();
+                let wanted = config.server_addresses();
+                self.next_hops.set_targets(&known | &wanted);
+                self.pending = Some(Pending {
+                    config,
+                    servers: &wanted - &known,
+                    until: Instant::now() + NEXT_HOP_PATIENCE,
+                });
+                self.take_pending().await;
+            }
+            Err(err) => self.reloaded(Err(err)),
+        }
+    }
+
+    async fn ways_changed(&mut self) {
+        self.route();
+        self.take_pending().await;
+    }
+
+    /// Takes over a configuration that was read again, as soon as the ways to its new servers are
+    /// known: no connection is sent to one whose MAC address is still being asked for.
+    async fn take_pending(&mut self) {
+        let is_due = |pending: &mut Pending| {
+            self.next_hops.are_settled(&pending.servers) || pending.until <= Instant::now()
         };
+        if let Some(Pending { config, .. }) = self.pending.take_if(is_due) {
+            let taken = self.take(config).await;
+            if taken.is_err() {
+                self.next_hops.set_targets(self.config.server_addresses());
+            }
+            self.reloaded(taken);
+        }
+    }
+
+    /// A reload is over.
+    fn reloaded(&mut self, taken: Result<()>) {
         match taken {
             Ok(()) => {
                 info!("configuration reloaded");

@@ -362,20 +362,20 @@ impl Director {
                 error!("{err}; its servers get no packets");
             }
         }
-        let lookup = |addr| {
-            let state: &NextHopState = states.get(&addr)?;
-            (state.ifindex != 0).then_some(NextHopRow {
-                ifindex: state.ifindex,
-                mac: state.mac,
-                from: state.link_mac.unwrap_or_default(),
-                local: state.local,
-                source: state.source,
-                mtu: state.mtu,
-            })
+        let rows = states.iter().filter(|(_, state)| state.ifindex != 0);
+        let row = |state: &NextHopState| NextHopRow {
+            ifindex: state.ifindex,
+            mac: state.mac,
+            from: state.link_mac.unwrap_or_default(),
+            local: state.local,
+            source: state.source,
+            mtu: state.mtu,
         };
-        if let Err(err) = dataplane.route(lookup) {
+        let rows: BTreeMap<_, _> = rows.map(|(addr, state)| (*addr, row(state))).collect();
+        if let Err(err) = dataplane.route(|addr| rows.get(&addr).copied()) {
             error!("{err}; next hops stay as they were");
         }
+        dataplane.expect(rows);
         self.reply_links = dataplane
             .masqueraded()
             .iter()

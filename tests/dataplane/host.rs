@@ -76,6 +76,16 @@ pub(crate) struct HostTables {
     pub(crate) dest_traffic: RefCell<HashMap<u32, Traffic>>,
 }
 
+/// All that packets change in [`HostTables`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Of the connection tables.
+    words: Vec<u64>,
+    /// By server.
+    traffic: Vec<(u32, Traffic)>,
+    loads: Vec<(u32, Load)>,
+}
+
 impl Default for HostTables {
     fn default() -> Self {
         Self {
@@ -241,9 +251,9 @@ impl HostTables {
         .collect()
     }
 
-    /// All that packets change: the words of the connection table, and counters by server.
+    /// All that packets change.
     #[allow(dead_code, reason = "not for the fuzzer, which shares this file")]
-    pub(crate) fn written(&self) -> (Vec<u64>, Vec<(u32, Traffic)>, Vec<(u32, Load)>) {
+    pub(crate) fn written(&self) -> Written {
         let lines = self.conns.iter().flatten();
         let words = lines.chain(self.conns6.iter().flatten()).map(Cell::get);
         let rows = self.dest_traffic.borrow();
@@ -252,7 +262,11 @@ impl HostTables {
         let rows = self.loads.borrow();
         let mut loads: Vec<_> = rows.iter().map(|(id, row)| (*id, *row)).collect();
         loads.sort_by_key(|(id, _)| *id);
-        (words.collect(), traffic, loads)
+        Written {
+            words: words.collect(),
+            traffic,
+            loads,
+        }
     }
 
     /// One frame through the pipeline: verdict and the frame as it left.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::config::{DirectorConfig, Speed};
 use crate::director::{Director, Software};
 use crate::observer::{Moment, Observer};
-use crate::pinger::Pinger;
+use crate::pinger::{Outage, Pinger};
 use crate::process::describe;
 use crate::site::{Site, VIP};
 use crate::status::Status;
@@ -49,17 +49,22 @@ impl Departure {
         }
     }
 
-    /// The longest takeover that a backup of `priority` may need, in milliseconds.
+    /// The longest takeover that a backup of `priority` may need, in milliseconds, on a busy machine.
+    pub fn bound_ms(self, speed: Speed, priority: u8) -> f64 {
+        self.wait_ms(speed, priority) + TOLERANCE_MS
+    }
+
+    /// What the protocol itself has that backup wait at the longest, in milliseconds.
     ///
     /// RFC 9568 §6.1: a backup waits three intervals and its skew time; §6.4.2: after an advert
     /// of priority 0, its skew time alone.
-    pub fn bound_ms(self, speed: Speed, priority: u8) -> f64 {
+    pub fn wait_ms(self, speed: Speed, priority: u8) -> f64 {
         let silence = if self == Self::Stop {
             0.0
         } else {
             3.0 * speed.advert_ms()
         };
-        silence + speed.skew_ms(priority) + TOLERANCE_MS
+        silence + speed.skew_ms(priority)
     }
 }
 
@@ -147,8 +152,11 @@ impl Incident {
     }
 }
 
-/// Has `happen` happen, and tells how long the VIP answered no echo request, in milliseconds.
-pub fn outage<T>(site: &mut Site, happen: impl FnOnce(&mut Site) -> Result<T>) -> Result<(T, f64)> {
+/// Has `happen` happen, and tells how long, and how many times, the VIP did not answer.
+pub fn outage<T>(
+    site: &mut Site,
+    happen: impl FnOnce(&mut Site) -> Result<T>,
+) -> Result<(T, Outage)> {
     let pinger = Pinger::start(&site.client, VIP)?;
     let answers = |more: &str| {
         let enough = pinger.answered() + ANSWERS;

@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -44,6 +45,7 @@ struct Tally {
     failed: u32,
     ignored: u32,
     results: u32,
+    took: Duration,
 }
 
 impl Tally {
@@ -188,10 +190,12 @@ fn vm_cases(programs: &[Program], only: &str) -> Result<Tally> {
         ..Tally::default()
     };
     let tests = [find("tests/dataplane")?, find("tests/matrix")?];
+    let began = Instant::now();
     let status = vm::run_tests(tests, &build::binary(), only, |line| {
         println!("{line}");
         tally.read(line);
     })?;
+    tally.took = began.elapsed();
     if !status.success() && tally.failed == 0 {
         tally.failed = 1;
     }
@@ -212,10 +216,12 @@ fn tally(name: &str, command: &mut Command) -> Tally {
         name: name.to_owned(),
         ..Tally::default()
     };
+    let began = Instant::now();
     let ended = run::stream(command, |line| {
         println!("{line}");
         tally.read(line);
     });
+    tally.took = began.elapsed();
     // A program that dies on the way has failed even where no test of it has said so.
     if tally.results == 0 || (ended.is_err() && tally.failed == 0) {
         tally.failed += 1;
@@ -241,8 +247,11 @@ fn conclude(tallies: &[Tally]) -> Result<()> {
         .filter(|tally| tally.passed + tally.failed > 0)
     {
         println!(
-            "{:>5} passed {:>3} failed   {}",
-            tally.passed, tally.failed, tally.name
+            "{:>5} passed {:>3} failed {:>5} s   {}",
+            tally.passed,
+            tally.failed,
+            tally.took.as_secs(),
+            tally.name
         );
     }
     let passed: u32 = tallies.iter().map(|tally| tally.passed).sum();

@@ -395,7 +395,7 @@ pub(crate) fn run_tests(
     let script = format!(
         "uname -r\nexport XLVS_BINARY=/guest/{} XLVS_LAB_CARDS=1 XLVS_MATRIX_BYTES={MATRIX_BYTES}\n\
          ./{} --include-ignored --test-threads=1 --nocapture {only}\nmatrix=$?\n\
-         ./{} --include-ignored --test-threads=1 {only}\nexit $((matrix | $?))\n",
+         ./{} --include-ignored {only}\nexit $((matrix | $?))\n",
         file_name(xlvs),
         file_name(matrix),
         file_name(cases),

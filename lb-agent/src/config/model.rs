@@ -9,6 +9,7 @@ mod routing;
 mod service;
 mod vrrp;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -422,6 +423,15 @@ impl Config {
         };
         let tracked = self.vrrp_scripts.iter().filter(is_tracked);
         tracked.cloned().collect()
+    }
+
+    /// Addresses of all real servers and sorry servers.
+    pub fn server_addresses(&self) -> BTreeSet<IpAddr> {
+        let services = || self.virtual_servers.iter();
+        let servers = services().flat_map(|vs| &vs.real_servers);
+        let sorry = services().filter_map(|vs| vs.sorry_server.as_ref());
+        let addrs = servers.map(|rs| rs.addr).chain(sorry.map(|s| s.addr));
+        addrs.map(|addr| addr.ip()).collect()
     }
 }
 

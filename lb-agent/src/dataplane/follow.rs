@@ -164,10 +164,13 @@ impl Plan {
     /// Loads it. The verifier may take seconds.
     pub fn load(self) -> Result<Following, DataplaneError> {
         let mut ebpf = load::object(&self.header, &self.places)?;
+        load::verify(
+            &mut ebpf,
+            &[&[names::FOLLOW], &FOLLOW_STEP_PROGRAMS[..]].concat(),
+        )?;
         let mut steps: ProgramArray<MapData> = take(&mut ebpf, names::FOLLOW_STEPS)?;
         for (index, name) in (0..).zip(FOLLOW_STEP_PROGRAMS) {
             let program = load::named(&mut ebpf, name)?;
-            program.load()?;
             steps
                 .set(index, program.fd()?, 0)
                 .map_err(|source| DataplaneError::Map {
@@ -175,7 +178,6 @@ impl Plan {
                     source,
                 })?;
         }
-        load::named(&mut ebpf, names::FOLLOW)?.load()?;
         let mut following = Following {
             filters: take(&mut ebpf, names::FOLLOW_FILTERS)?,
             meter: take(&mut ebpf, names::FOLLOW_METER)?,

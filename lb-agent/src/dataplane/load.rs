@@ -2,9 +2,10 @@
 //! From the object embedded in the binary to a verified program in the kernel.
 
 use std::path::PathBuf;
+use std::thread;
 
 use aya::maps::{Array, Map, MapData, ProgramArray};
-use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
+use aya::programs::{Program, ProgramFd, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{
     ABI_LAYOUT, ABI_VERSION, CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, Params, STEP_PROGRAMS, Shared,
@@ -118,11 +119,12 @@ pub(super) fn load(options: &LoadOptions, clock: Clock) -> Result<Loaded, Datapl
         }
     });
     follow_packet_log(&mut ebpf);
-    let xdp = program(&mut ebpf)?;
-    xdp.load()?;
-    let info = said_of(xdp)?;
-    let steps = load_steps(&mut ebpf)?;
-    clock_program(&mut ebpf)?.load()?;
+    verify(
+        &mut ebpf,
+        &[&[maps::PROGRAM, maps::CLOCK], &STEP_PROGRAMS[..]].concat(),
+    )?;
+    let info = said_of(program(&mut ebpf)?)?;
+    let steps = set_steps(&mut ebpf)?;
     Ok(Loaded {
         ebpf,
         steps,
@@ -204,8 +206,31 @@ pub(super) fn infos(
     names.map(info).collect()
 }
 
-/// Loads the programs that the packet program goes on in.
-fn load_steps(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, DataplaneError> {
+/// Loads programs, each in a thread of its own: the verifier needs up to half a second of processor
+/// time for one, and looks at several at once.
+pub(super) fn verify(ebpf: &mut Ebpf, names: &[&'static str]) -> Result<(), DataplaneError> {
+    if let Some(missing) = names.iter().find(|name| ebpf.program(name).is_none()) {
+        return Err(DataplaneError::Missing(missing));
+    }
+    let programs = ebpf.programs_mut();
+    let programs = programs.filter(|(name, _)| names.contains(name));
+    thread::scope(|scope| {
+        let load = |program: &mut Program| -> Result<(), DataplaneError> {
+            let xdp: &mut Xdp = program.try_into()?;
+            Ok(xdp.load()?)
+        };
+        let loads = programs.map(|(_, program)| scope.spawn(move || load(program)));
+        let loads: Vec<_> = loads.collect();
+        let ended = |load: thread::ScopedJoinHandle<'_, _>| {
+            let panicked = |panic| std::panic::resume_unwind(panic);
+            load.join().unwrap_or_else(panicked)
+        };
+        loads.into_iter().try_for_each(ended)
+    })
+}
+
+/// Tells the packet program of those that it goes on in.
+fn set_steps(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, DataplaneError> {
     let failed = |source| DataplaneError::Map {
         map: maps::STEPS,
         source,
@@ -216,7 +241,6 @@ fn load_steps(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, DataplaneError> 
     let mut steps = ProgramArray::try_from(map).map_err(failed)?;
     for (index, name) in (0..).zip(STEP_PROGRAMS) {
         let program = named(ebpf, name)?;
-        program.load()?;
         steps.set(index, program.fd()?, 0).map_err(failed)?;
     }
     Ok(steps)
@@ -266,13 +290,6 @@ pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
     Ok(ebpf
         .program_mut(maps::PROGRAM)
         .ok_or(DataplaneError::Missing("program xlvs"))?
-        .try_into()?)
-}
-
-fn clock_program(ebpf: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
-    Ok(ebpf
-        .program_mut(maps::CLOCK)
-        .ok_or(DataplaneError::Missing("program xlvs_clock"))?
         .try_into()?)
 }
 

@@ -346,6 +346,11 @@ impl Dataplane {
         if any_port { self.beat() } else { Ok(()) }
     }
 
+    /// Next hops that the rows of servers to come begin with.
+    pub fn expect(&mut self, hops: BTreeMap<IpAddr, NextHopRow>) {
+        self.plan.expect(hops);
+    }
+
     /// Brings the next hops of all servers to what `lookup` knows of each address.
     pub fn route(
         &mut self,

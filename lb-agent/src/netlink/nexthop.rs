@@ -52,6 +52,13 @@ pub struct NextHopState {
     pub mtu: u32,
 }
 
+impl NextHopState {
+    /// Nothing is left to be asked: frames can leave, or there is no way at all.
+    pub fn is_settled(&self) -> bool {
+        self.ifindex == 0 || self.local || self.link_mac.is_none() || self.mac.is_some()
+    }
+}
+
 /// New states of the addresses that changed.
 pub type Changes = BTreeMap<IpAddr, NextHopState>;
 
@@ -87,10 +94,16 @@ impl NextHops {
     }
 
     /// Follows these addresses and no others. Each new one makes a change once it was looked up.
-    pub fn set_targets(&mut self, targets: Vec<IpAddr>) {
-        self.targets = targets.into_iter().collect();
+    pub fn set_targets(&mut self, targets: BTreeSet<IpAddr>) {
+        self.targets = targets;
         self.states.retain(|addr, _| self.targets.contains(addr));
         self.send(Command::SetTargets(self.targets.clone()));
+    }
+
+    /// Whether the way to each of these is known, or that there is none.
+    pub fn are_settled(&self, addrs: &BTreeSet<IpAddr>) -> bool {
+        let settled = |addr| self.states.get(addr).is_some_and(NextHopState::is_settled);
+        addrs.iter().all(settled)
     }
 
     /// Asks at once whether the next hop of `addr` still has its MAC address, as when its health

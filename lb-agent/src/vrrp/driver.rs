@@ -430,8 +430,9 @@ impl<H: Host> Driver<H> {
                 }
             }
             for action in actions {
-                // With a failed claim there is nothing to announce.
-                if next.is_none() || !matches!(action, Action::Announce { .. }) {
+                // With a failed claim there is nothing to tell of.
+                let tells = matches!(action, Action::SendAdvert { .. } | Action::Announce { .. });
+                if next.is_none() || !tells {
                     next = self.perform(at, action).await.or(next);
                 }
             }

@@ -75,7 +75,7 @@ pub struct Instance {
     preempt_at: Option<Nanos>,
     /// It handed over, and preempts nobody until it has been MASTER again.
     yielded: bool,
-    /// It handed over and released; its program stays until then.
+    /// It released for a successor; its program stays until then.
     detach_at: Option<Nanos>,
     /// Between `Start` and `Shutdown`.
     running: bool,

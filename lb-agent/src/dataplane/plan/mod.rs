@@ -113,6 +113,9 @@ pub struct Plan {
     hash_lines: Ranges,
     service_rows: Ranges,
     filter: Filter,
+    /// What new rows begin with.
+    #[serde(skip)]
+    hops: BTreeMap<IpAddr, NextHopRow>,
 }
 
 impl Default for Plan {
@@ -130,6 +133,7 @@ impl Default for Plan {
             hash_lines: Ranges::all(MAX_HASH_LINES),
             service_rows: Ranges::all(MAX_SERVICE_ROWS),
             filter: Filter::default(),
+            hops: BTreeMap::new(),
         }
     }
 }
@@ -183,6 +187,11 @@ impl Plan {
             self.remove_service(id, now, &mut ops);
         }
         Ok(ops)
+    }
+
+    /// Next hops of servers to come: without one a new server's first packets would find no way.
+    pub fn expect(&mut self, hops: BTreeMap<IpAddr, NextHopRow>) {
+        self.hops = hops;
     }
 
     /// Plans the writing of next hops that differ from what the maps hold.
@@ -423,8 +432,10 @@ impl Plan {
     ) -> Result<(), PlanError> {
         let id = self.allocate_dest(ops)?;
         self.next_generation = self.next_generation.wrapping_add(1);
+        let hop = self.hops.get(&key.addr.ip()).copied();
         let row = rows::dest(&key, service, self.next_generation, server.weight);
-        let tunnel = rows::tunnel(&key, None);
+        let row = rows::routed(&key, row, hop);
+        let tunnel = rows::tunnel(&key, hop);
         ops.push(Op::ZeroDest { id });
         ops.push(Op::PutTunnel { id, row: tunnel });
         ops.push(Op::PutDest { id, row });

@@ -177,6 +177,26 @@ fn next_hops_are_written_once() {
 }
 
 #[test]
+fn a_new_server_whose_next_hop_is_expected_has_it_from_the_first_packet() {
+    let mut plan = Plan::default();
+    let hop = NextHopRow {
+        ifindex: 7,
+        mac: Some([2, 0, 0, 0, 0, 1]),
+        ..NextHopRow::default()
+    };
+    plan.expect(BTreeMap::from([(server(1).ip(), hop)]));
+    plan.apply(&wanted(&[(1, &[(1, 1), (2, 1)])]), seconds(0))
+        .unwrap();
+    assert_eq!(
+        plan.next_hop(service(1), server(1)),
+        Some(Mac::new([2, 0, 0, 0, 0, 1]))
+    );
+    assert_eq!(plan.next_hop(service(1), server(2)), None);
+    let known = |addr: IpAddr| (addr == server(1).ip()).then_some(hop);
+    assert_eq!(plan.route(known), [], "nothing is left to be written");
+}
+
+#[test]
 fn limits_are_named() {
     let mut plan = Plan::default();
     let servers = (0..=MAX_SERVICE_DESTS).map(|n| {

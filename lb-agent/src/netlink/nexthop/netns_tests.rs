@@ -7,6 +7,7 @@
 //!
 //! Every test awaits a state with a deadline; none sleeps.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -132,7 +133,7 @@ async fn until(
 }
 
 async fn resolved(hops: &mut NextHops) {
-    hops.set_targets(vec![SERVER]);
+    hops.set_targets(BTreeSet::from([SERVER]));
     until(hops, SERVER, "the server's MAC", |s| s.mac == Some(MAC)).await;
 }
 
@@ -151,7 +152,7 @@ fn server_on_the_link_is_resolved_by_arp() {
 fn own_address_is_local() {
     in_lab(async |_, hops| {
         let own = IpAddr::from([10, 77, 0, 1]);
-        hops.set_targets(vec![own]);
+        hops.set_targets(BTreeSet::from([own]));
         until(hops, own, "local", |s| s.local).await;
         assert_eq!(hops.states()[&own].mac, None);
     });
@@ -216,7 +217,7 @@ fn entry_that_another_program_changes_is_taken() {
 #[test]
 fn flushed_table_costs_no_address() {
     in_lab(async |lab, hops| {
-        hops.set_targets(vec![SERVER, SECOND]);
+        hops.set_targets(BTreeSet::from([SERVER, SECOND]));
         for addr in [SERVER, SECOND] {
             until(hops, addr, "the server's MAC", |s| s.mac == Some(MAC)).await;
         }
@@ -286,7 +287,7 @@ fn server_that_stops_answering_loses_its_mac_and_gets_it_back() {
 fn route_through_a_gateway_leads_to_the_gateways_mac() {
     in_lab(async |lab, hops| {
         lab.server("addr add 10.77.9.9/32 dev lo");
-        hops.set_targets(vec![BEHIND]);
+        hops.set_targets(BTreeSet::from([BEHIND]));
         until(hops, BEHIND, "no way", |s| *s == NextHopState::default()).await;
         lab.director("route add 10.77.9.0/24 via 10.77.0.2");
         until(hops, BEHIND, "by the first gateway", |s| {
@@ -307,7 +308,7 @@ fn route_through_a_gateway_leads_to_the_gateways_mac() {
 fn lost_events_make_everything_be_read_anew() {
     in_lab(async |lab, hops| {
         lab.server("addr add 10.77.9.9/32 dev lo");
-        hops.set_targets(vec![BEHIND]);
+        hops.set_targets(BTreeSet::from([BEHIND]));
         until(hops, BEHIND, "no way", |s| s.ifindex == 0).await;
         let mut watch = Watch::open(&[Topic::Routes]).unwrap();
         // Nobody reads while this thread waits for `ip`: the events fill the sockets, and the
@@ -340,7 +341,7 @@ fn own_mac_that_changes_is_told() {
 fn target_that_was_taken_off_is_not_told_of() {
     in_lab(async |lab, hops| {
         resolved(hops).await;
-        hops.set_targets(vec![SECOND]);
+        hops.set_targets(BTreeSet::from([SECOND]));
         until(hops, SECOND, "the server's MAC", |s| s.mac == Some(MAC)).await;
         lab.director("neigh replace 10.77.0.2 lladdr 02:77:00:00:00:22 dev hl0 nud permanent");
         lab.director("neigh replace 10.77.0.3 lladdr 02:77:00:00:00:22 dev hl0 nud permanent");
@@ -391,7 +392,7 @@ fn servers_of_ipv6_are_resolved_and_followed_to_a_gateway() {
         // Without duplicate address detection the addresses are good at once.
         lab.director("addr add fd77::1/64 dev hl0 nodad");
         lab.server("addr add fd77::2/64 dev hl1 nodad");
-        hops.set_targets(vec![server, behind, own]);
+        hops.set_targets(BTreeSet::from([server, behind, own]));
         until(hops, server, "the server's MAC", |s| s.mac == Some(MAC)).await;
         until(hops, own, "local", |s| s.local).await;
         until(hops, behind, "no way", |s| *s == NextHopState::default()).await;
@@ -414,7 +415,7 @@ fn ipv4_route_by_an_ipv6_gateway_leads_to_the_gateways_mac() {
         lab.director("addr add fd77::1/64 dev hl0 nodad");
         lab.server("addr add fd77::2/64 dev hl1 nodad");
         lab.director("route add 10.77.9.0/24 via inet6 fd77::2 dev hl0");
-        hops.set_targets(vec![BEHIND]);
+        hops.set_targets(BTreeSet::from([BEHIND]));
         until(hops, BEHIND, "by the gateway", |s| s.mac == Some(MAC)).await;
     });
 }

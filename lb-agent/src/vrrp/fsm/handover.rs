@@ -9,10 +9,10 @@
 //!
 //! Part of [`super::Instance`]. A leaving MASTER is still MASTER: it holds addresses and program,
 //! so that whoever has not heard of its successor yet is served, but sends no adverts and no
-//! gratuitous ARP any more. The successor's advert is its first word, before its gratuitous ARP, so
-//! the old one's addresses go at about the moment at which the new one's are announced. The packet
-//! program answers nobody, so it may stay for a little longer: it forwards what still comes while
-//! the successor claims. That one's second advert says that it has claimed.
+//! gratuitous ARP any more. The successor's advert is its first word, when it has the addresses and
+//! before its gratuitous ARP, so the old one's addresses go at the moment at which the new one's are
+//! announced. (keepalived's come a little later.) The packet program answers nobody, so it may stay
+//! until the successor's second advert: it forwards what still comes.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -57,6 +57,11 @@ impl Instance {
             self.detach_at = None;
             out.push(Action::Detach);
         }
+    }
+
+    /// Without its addresses the program forwards what still comes while the successor claims.
+    pub(super) fn forward_on(&mut self, now: Nanos) {
+        self.detach_at = Some(now + DETACH_LATEST);
     }
 
     /// It handed over to a router of lower priority, which it does not preempt.
@@ -109,7 +114,7 @@ impl Instance {
         }
         self.learn(interval);
         out.push(Action::Release);
-        self.detach_at = Some(now + DETACH_LATEST);
+        self.forward_on(now);
         self.end(now, leaving, Reason::HandedOver { src }, out);
     }
 

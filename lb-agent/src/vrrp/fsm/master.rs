@@ -25,7 +25,9 @@ pub const ANSWER_SPACING: u32 = 10;
 
 impl Instance {
     /// RFC 9568 §6.4.2 (Active_Down_Timer fires). KEEPALIVED: the advert comes first, so that
-    /// a rival of lower priority steps down while the addresses are still being added.
+    /// a rival of lower priority steps down while the addresses are still being added. A MASTER
+    /// that is preempted, or hands over, serves until it hears us: there the advert waits for the
+    /// addresses, so that somebody serves at every moment.
     pub(super) fn take_over(&mut self, now: Nanos, reason: Reason, out: &mut Vec<Action>) {
         let announcing = self.settings.announcing;
         let phase = Phase::Master {
@@ -37,15 +39,16 @@ impl Instance {
         self.yielded = false;
         // Its program is still there.
         self.detach_at = None;
-        out.extend([
-            Action::SendAdvert {
-                priority: self.priority,
-            },
-            Action::Claim,
-            Action::Announce {
-                repeat: announcing.repeat,
-            },
-        ]);
+        let advert = Action::SendAdvert {
+            priority: self.priority,
+        };
+        out.extend(match reason {
+            Reason::Preempted | Reason::MasterReleased => [Action::Claim, advert],
+            _ => [advert, Action::Claim],
+        });
+        out.push(Action::Announce {
+            repeat: announcing.repeat,
+        });
         self.change(phase, reason, out);
     }
 
@@ -84,7 +87,7 @@ impl Instance {
                 priority: self.priority,
             });
         }
-        out.push(Action::Detach);
+        self.forward_on(now);
         self.listen(now, reason, out);
     }
 
