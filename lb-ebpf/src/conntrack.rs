@@ -248,7 +248,8 @@ enum Own<'t> {
 }
 
 /// The slot of a line that holds this key, the first if none does; and what is different in the
-/// others.
+/// others. If several do, as all slots of an empty line hold the key of zeros, it is any slot, by a
+/// number that may be one of the line's beyond it (which wraps around): who looks there must compare.
 ///
 /// It is computed without a branch: a branch on a word that comes from memory is mispredicted half the
 /// time, and the loads of the packets that follow would have to wait for it.

@@ -207,6 +207,8 @@ pub trait Steps<P: Packet>: Tables {
 
 /// Words of the connection table, see `lb_common::abi::ConnLine`. All CPUs read and write
 /// them at the same time.
+///
+/// An index beyond the line wraps around.
 pub trait Line: Copy {
     /// A word.
     fn word(self, index: usize) -> u64;

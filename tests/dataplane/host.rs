@@ -35,17 +35,23 @@ type Words6 = [Cell<u64>; CONN6_WORDS];
 #[derive(Clone, Copy)]
 pub(crate) struct HostLine<'t>(&'t [Cell<u64>]);
 
+impl<'t> HostLine<'t> {
+    fn at(self, index: usize) -> &'t Cell<u64> {
+        &self.0[index % self.0.len()]
+    }
+}
+
 impl Line for HostLine<'_> {
     fn word(self, index: usize) -> u64 {
-        self.0[index].get()
+        self.at(index).get()
     }
 
     fn set_word(self, index: usize, word: u64) {
-        self.0[index].set(word);
+        self.at(index).set(word);
     }
 
     fn swap_word(self, index: usize, old: u64, new: u64) -> bool {
-        assert_eq!(self.0[index].replace(new), old, "one thread only");
+        assert_eq!(self.at(index).replace(new), old, "one thread only");
         true
     }
 }

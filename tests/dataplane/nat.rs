@@ -71,6 +71,28 @@ fn packets_are_translated_there_and_back() {
     }
 }
 
+/// The key of an empty slot is that of address and ports 0: every slot of the line seems to fit.
+#[test]
+fn what_a_server_says_to_nobody_belongs_to_no_connection() {
+    for ends in FAMILIES {
+        let [_, virt, server] = ends.map(|end| end.parse::<SocketAddr>().unwrap());
+        let mut nobody = virt;
+        nobody.set_port(0);
+        nobody.set_ip(if virt.is_ipv4() {
+            std::net::Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            std::net::Ipv6Addr::UNSPECIFIED.into()
+        });
+        for (protocol, [_, answer, _]) in DIALOGUES {
+            let mut lab = Lab::with_services(vec![nat(protocol, virt, server)]);
+            let from = SocketAddr::new(server.ip(), 0);
+            let packet = Packet::new(protocol, from, nobody, answer);
+            let verdict = lab.send(&packet.frame()).0;
+            assert_eq!(verdict, Verdict::PassNoService, "{packet:?}");
+        }
+    }
+}
+
 #[test]
 fn what_a_server_says_of_its_own_accord_is_not_touched() {
     let [client, virt, server] = FAMILIES[0].map(|end| end.parse::<SocketAddr>().unwrap());

@@ -102,7 +102,12 @@ pub fn reap_leftovers() -> Result<Vec<String>> {
     };
     let leftovers: Vec<String> = names()?.into_iter().filter(dead).collect();
     for name in &leftovers {
-        delete(name)?;
+        if let Err(error) = delete(name) {
+            // Another run may have been faster.
+            if names()?.contains(name) {
+                return Err(error);
+            }
+        }
     }
     Ok(leftovers)
 }

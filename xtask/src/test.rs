@@ -7,11 +7,15 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{build, run, setup, vm};
+
+/// Suites that spend minutes waiting for other routers' timers and load no packet program.
+const WAITING: [&str; 2] = ["tests/frr", "tests/interop"];
 
 /// Options of the verb.
 #[derive(clap::Args)]
@@ -95,11 +99,43 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         println!("\nTests that need root:");
         let mut more = vec!["--ignored", "--test-threads=1"];
         more.extend(args.only.as_deref());
-        for program in &programs {
+        let waits = |program: &&Program| WAITING.contains(&program.name.as_str());
+        let (waiting, others): (Vec<_>, Vec<_>) = programs.iter().partition(waits);
+        for program in others {
             tallies.push(program.run(program.command(true)?, &more));
         }
+        tallies.extend(side_by_side(&waiting, &more)?);
     }
     conclude(&tallies)
+}
+
+/// Runs programs beside each other; what each prints is shown when it has ended.
+fn side_by_side(programs: &[&Program], arguments: &[&str]) -> Result<Vec<Tally>> {
+    let commands = programs.iter().map(|program| {
+        let mut command = program.command(true)?;
+        command.args(arguments).current_dir(&program.directory);
+        Ok((program.name.as_str(), command))
+    });
+    let commands = commands.collect::<Result<Vec<_>>>()?;
+    let names: Vec<_> = commands.iter().map(|(name, _)| *name).collect();
+    println!("\n{} are waiting, beside each other …", names.join(" and "));
+    thread::scope(|scope| {
+        let runs = commands.into_iter().map(|(name, mut command)| {
+            scope.spawn(move || {
+                let mut said = String::new();
+                let tally = tally(name, &mut command, |line| {
+                    said.push_str(line);
+                    said.push('\n');
+                });
+                print!("{said}");
+                tally
+            })
+        });
+        let runs: Vec<_> = runs.collect();
+        runs.into_iter()
+            .map(|run| run.join().map_err(|_| anyhow!("a run panicked")))
+            .collect()
+    })
 }
 
 /// A compiled test program.
@@ -127,7 +163,7 @@ impl Program {
     /// Runs it with `arguments`, shows its output, and reads its closing line.
     fn run(&self, mut command: Command, arguments: &[&str]) -> Tally {
         command.args(arguments).current_dir(&self.directory);
-        tally(&self.name, &mut command)
+        tally(&self.name, &mut command, |line| println!("{line}"))
     }
 }
 
@@ -206,26 +242,27 @@ fn doc_tests() -> Tally {
     tally(
         "documentation examples",
         run::cargo().args(["test", "--workspace", "--doc", "--quiet"]),
+        |line| println!("{line}"),
     )
 }
 
-/// Runs a test program, repeats what it prints, and adds up its `test result:` lines.
-fn tally(name: &str, command: &mut Command) -> Tally {
-    println!("\n== {name}");
+/// Runs a test program, tells what it prints, and adds up its `test result:` lines.
+fn tally(name: &str, command: &mut Command, mut tell: impl FnMut(&str)) -> Tally {
+    tell(&format!("\n== {name}"));
     let mut tally = Tally {
         name: name.to_owned(),
         ..Tally::default()
     };
     let began = Instant::now();
     let ended = run::stream(command, |line| {
-        println!("{line}");
+        tell(line);
         tally.read(line);
     });
     tally.took = began.elapsed();
     // A program that dies on the way has failed even where no test of it has said so.
     if tally.results == 0 || (ended.is_err() && tally.failed == 0) {
         tally.failed += 1;
-        println!("{name} did not end well: {:?}", ended.err());
+        tell(&format!("{name} did not end well: {:?}", ended.err()));
     }
     tally
 }
