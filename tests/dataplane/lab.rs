@@ -348,7 +348,6 @@ fn xdp_code(verdict: Verdict) -> u32 {
     }
 }
 
-/// The program in the kernel, where this process may load it.
 /// The program in the kernel; `None`, and said so, where it cannot be.
 pub(crate) fn load_kernel() -> Option<Dataplane> {
     load_kernel_with(false)
