@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::LinkAddr;
@@ -165,7 +166,7 @@ impl Director {
 
     /// Gives up what an earlier agent left, once it is known that it is not needed: an instance
     /// claims what it needs when it becomes MASTER, and needs nothing when another router is.
-    pub async fn settle(&mut self, config: &[VrrpInstance], statuses: &[InstanceStatus]) {
+    pub async fn settle(&mut self, config: &[Arc<VrrpInstance>], statuses: &[InstanceStatus]) {
         let decided = |name: &str| {
             let status = statuses.iter().find(|status| status.name == name);
             status.is_none_or(|status| match status.state {
@@ -214,7 +215,7 @@ impl Director {
 
     /// What is decided of what a crashed agent held. Instances that the configuration does not have
     /// any more give their addresses up here: nobody else knows them.
-    fn forget_left(&mut self, config: &[VrrpInstance], decided: impl Fn(&str) -> bool) {
+    fn forget_left(&mut self, config: &[Arc<VrrpInstance>], decided: impl Fn(&str) -> bool) {
         let settled = self.left.masters.extract_if(.., |name, _| decided(name));
         for (name, held) in settled {
             if config.iter().any(|instance| instance.name == name) {

@@ -43,7 +43,7 @@ pub(crate) fn collect(agent: &mut Agent) -> Result<wire::Status> {
         .config
         .vrrp_instances
         .iter()
-        .map(|i| (i.name.as_str(), i))
+        .map(|i| (i.name.as_str(), &**i))
         .collect();
     Ok(wire::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),

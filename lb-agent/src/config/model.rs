@@ -11,9 +11,10 @@ mod vrrp;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 pub use bfd::BfdInstance;
 pub use routing::{Hop, Metric, Prefix, Route, RouteKind, Rule, RuleAction, Statics, TableId};
@@ -41,7 +42,8 @@ pub struct Config {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bfd_instances: Vec<BfdInstance>,
     /// `vrrp_instance` blocks in the order of the file.
-    pub vrrp_instances: Vec<VrrpInstance>,
+    #[serde(serialize_with = "all_shared")]
+    pub vrrp_instances: Vec<Arc<VrrpInstance>>,
     /// `vrrp_sync_group` blocks in the order of the file.
     pub sync_groups: Vec<SyncGroup>,
     /// `virtual_server` blocks in the order of the file.
@@ -283,7 +285,8 @@ pub struct VrrpInstance {
     /// `track_interface` and `track_script`, in the order of the file.
     pub tracks: Vec<Track>,
     /// `notify…`.
-    pub notify: Notify,
+    #[serde(serialize_with = "shared")]
+    pub notify: Arc<Notify>,
     /// The `vrrp_sync_group` that names it.
     pub group: Option<String>,
 }
@@ -412,6 +415,16 @@ pub struct RunAs {
     pub user: String,
     /// Group; the user's own when absent.
     pub group: Option<String>,
+}
+
+/// As what it points to.
+fn shared<T: Serialize, S: Serializer>(value: &Arc<T>, to: S) -> Result<S::Ok, S::Error> {
+    value.serialize(to)
+}
+
+/// As a list of what they point to.
+fn all_shared<T: Serialize, S: Serializer>(values: &[Arc<T>], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(values.iter().map(Arc::as_ref))
 }
 
 impl Config {

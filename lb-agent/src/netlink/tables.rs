@@ -336,7 +336,7 @@ mod tests {
             runtime.block_on(async {
                 let (connection, handle, _) = rtnetlink::new_connection().unwrap();
                 tokio::spawn(connection);
-                test(handle, instance.routes, instance.rules).await;
+                test(handle, instance.routes.clone(), instance.rules.clone()).await;
             });
         });
         thread.join().unwrap();

@@ -90,8 +90,13 @@ impl Notifier {
     pub fn adopt(&mut self, config: &Config) {
         let security = config.global.script_security;
         for (key, notify) in wanted(config) {
-            let programs = Programs::find(&key.1, notify, security);
-            self.programs.insert(key, programs);
+            // Of a thousand instances few have anything to run.
+            if *notify == Notify::default() {
+                self.programs.remove(&key);
+            } else {
+                let programs = Programs::find(&key.1, notify, security);
+                self.programs.insert(key, programs);
+            }
         }
         self.services.adopt(config);
         let mail = config.global.mail.as_ref();
@@ -319,7 +324,7 @@ fn find(name: &str, program: Option<&Program>, security: bool) -> Option<Runnabl
 fn wanted(config: &Config) -> impl Iterator<Item = (Key, &Notify)> {
     let instances = config.vrrp_instances.iter();
     let instances =
-        instances.map(|instance| ((Scope::Instance, instance.name.clone()), &instance.notify));
+        instances.map(|instance| ((Scope::Instance, instance.name.clone()), &*instance.notify));
     let groups = config.sync_groups.iter();
     instances.chain(groups.map(|group| ((Scope::Group, group.name.clone()), &group.notify)))
 }

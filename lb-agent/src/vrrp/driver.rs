@@ -24,6 +24,7 @@ use std::future::{pending, poll_fn};
 use std::io;
 use std::mem;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -216,12 +217,12 @@ impl<H: Host> Driver<H> {
 
     /// Makes `instances` the ones that run: unchanged ones are not touched, removed and changed
     /// ones release first, new and changed ones start.
-    pub async fn reconfigure(&mut self, instances: Vec<VrrpInstance>) {
+    pub async fn reconfigure(&mut self, instances: Vec<Arc<VrrpInstance>>) {
         self.replace(instances, Told::Deleted).await;
     }
 
     /// `end` is what is told of those that do not come back.
-    async fn replace(&mut self, instances: Vec<VrrpInstance>, end: Told) {
+    async fn replace(&mut self, instances: Vec<Arc<VrrpInstance>>, end: Told) {
         let old: Vec<Vmac> = self
             .slots
             .iter()
@@ -278,7 +279,7 @@ impl<H: Host> Driver<H> {
     }
 
     /// Removes the virtual MAC interfaces that no instance has any more.
-    async fn drop_vmacs(&mut self, old: &[Vmac], instances: &[VrrpInstance]) {
+    async fn drop_vmacs(&mut self, old: &[Vmac], instances: &[Arc<VrrpInstance>]) {
         for vmac in old {
             let mut kept = instances.iter().filter_map(|new| new.vmac.as_ref());
             if !kept.any(|new| new.name == vmac.name && new.mac == vmac.mac)
@@ -307,7 +308,7 @@ impl<H: Host> Driver<H> {
         self.revision
     }
 
-    async fn start(&mut self, config: VrrpInstance) {
+    async fn start(&mut self, config: Arc<VrrpInstance>) {
         // An owner's addresses may be the interface's own, and it claims them at once anyway.
         if config.priority != PRIORITY_OWNER
             && let Err(cause) = self.host.release(&config).await

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
@@ -32,7 +33,7 @@ const SEQUENCE_AHEAD: u32 = 64;
 /// A configured instance, its state machine and its books.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) config: VrrpInstance,
+    pub(super) config: Arc<VrrpInstance>,
     pub(super) fsm: Instance,
     /// Its start is put off.
     pub(super) waits: bool,
@@ -63,7 +64,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(config: VrrpInstance) -> Self {
+    pub(super) fn new(config: Arc<VrrpInstance>) -> Self {
         let settings = Settings {
             version: config.version,
             priority: config.priority,
@@ -97,13 +98,13 @@ impl Slot {
     }
 
     /// Takes over whether the host answers at the addresses: no reason to give the role up.
-    pub(super) fn take_accept_mode(&mut self, instances: &[VrrpInstance]) {
+    pub(super) fn take_accept_mode(&mut self, instances: &[Arc<VrrpInstance>]) {
         let new = instances.iter().find(|new| new.name == self.config.name);
         if let Some(new) = new.filter(|new| new.accept != self.config.accept) {
-            let mut config = self.config.clone();
+            let mut config = VrrpInstance::clone(&self.config);
             config.accept = new.accept;
-            if config == *new {
-                self.config = config;
+            if config == **new {
+                self.config = Arc::clone(new);
             }
         }
     }

@@ -15,6 +15,7 @@ mod track;
 mod vrrp;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::Spanned;
@@ -75,7 +76,7 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
         track_files,
         track_processes,
         bfd_instances,
-        vrrp_instances,
+        vrrp_instances: vrrp_instances.into_iter().map(Arc::new).collect(),
         sync_groups,
         virtual_servers,
         statics,

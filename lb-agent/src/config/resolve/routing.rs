@@ -100,7 +100,10 @@ mod tests {
              192.0.2.9\n}}\n{block}\n}}\n"
         );
         let loaded = parse("t", &text);
-        (loaded.config.vrrp_instances[0].clone(), codes(&loaded))
+        (
+            VrrpInstance::clone(&loaded.config.vrrp_instances[0]),
+            codes(&loaded),
+        )
     }
 
     fn codes(loaded: &Loaded) -> Vec<&'static str> {

@@ -7,6 +7,7 @@ mod family;
 mod strict;
 pub(super) mod vmac;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::diag::{Code, Diagnostic, quoted};
@@ -56,6 +57,10 @@ pub(super) fn instances(
             track::check_weights(&model, &tracks, &raw.instances, diagnostics);
             check_vrid(&model, instance, earlier, diagnostics);
             check_addresses(&model, instance, &resolved, diagnostics);
+            // Of many instances most are told of alike.
+            if let Some(last) = resolved.last().filter(|last| last.notify == model.notify) {
+                model.notify = Arc::clone(&last.notify);
+            }
             resolved.push(model);
         }
     }
@@ -188,7 +193,7 @@ impl Resolver<'_> {
             exchange,
             track_primary: raw.track_primary.is_none(),
             tracks: Vec::new(),
-            notify: track::notify(&raw.notify, self.global),
+            notify: Arc::new(track::notify(&raw.notify, self.global)),
             group: None,
         };
         self.takeover_time(&instance);
@@ -388,12 +393,7 @@ mod tests {
             .map(|d| d.code.as_str().to_owned())
             .collect();
         (
-            loaded
-                .config
-                .vrrp_instances
-                .first()
-                .expect("one instance")
-                .clone(),
+            VrrpInstance::clone(loaded.config.vrrp_instances.first().expect("one instance")),
             codes,
         )
     }

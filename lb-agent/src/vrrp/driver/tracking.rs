@@ -5,6 +5,8 @@
 //! notices about groups. Called by the application and by the driver itself. Invariants: an
 //! instance hears only news; a group has come to rest before anything else happens.
 
+use std::sync::Arc;
+
 use tracing::{info, warn};
 
 use super::super::event::{Input, Notice, Scope, State, Told};
@@ -100,7 +102,7 @@ impl<H: Host> Driver<H> {
     }
 
     /// Looks at all interfaces, if any instance tracks one.
-    pub(super) async fn list_interfaces(&mut self, instances: &[VrrpInstance]) {
+    pub(super) async fn list_interfaces(&mut self, instances: &[Arc<VrrpInstance>]) {
         let mut tracks = instances.iter().flat_map(|instance| &instance.tracks);
         if !tracks.any(|track| matches!(track.what, Tracked::Interface(_))) {
             return;

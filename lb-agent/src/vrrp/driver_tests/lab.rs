@@ -242,13 +242,15 @@ async fn run(
     };
     let mut driver = Driver::new(host, netlink);
     driver.set_global(&global);
-    driver.reconfigure(instances).await;
+    driver.reconfigure(shared(instances)).await;
     loop {
         publish.send_replace(driver.snapshot());
         tokio::select! {
             event = driver.next_event() => driver.handle(event).await,
             order = inbox.recv() => match order {
-                Some(Order::Reconfigure(instances)) => driver.reconfigure(instances).await,
+                Some(Order::Reconfigure(instances)) => {
+                    driver.reconfigure(shared(instances)).await;
+                }
                 Some(Order::InterfaceChanged(up)) => {
                     let link = LinkEvent {
                         ifindex,
@@ -302,9 +304,13 @@ pub(super) fn instance(version: VrrpVersion, priority: u8) -> VrrpInstance {
         exchange: crate::config::model::Exchange::default(),
         track_primary: true,
         tracks: Vec::new(),
-        notify: crate::config::model::Notify::default(),
+        notify: Arc::default(),
         group: None,
     }
+}
+
+fn shared(instances: Vec<VrrpInstance>) -> Vec<Arc<VrrpInstance>> {
+    instances.into_iter().map(Arc::new).collect()
 }
 
 pub(super) fn v3(priority: u8) -> Vec<VrrpInstance> {

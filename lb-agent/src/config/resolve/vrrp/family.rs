@@ -153,7 +153,7 @@ mod tests {
         let codes = loaded.diagnostics.iter().map(|d| d.code);
         let codes = codes.filter(|code| *code != Code::TakeoverTime);
         let codes = codes.map(Code::as_str).collect();
-        (loaded.config.vrrp_instances[0].clone(), codes)
+        (VrrpInstance::clone(&loaded.config.vrrp_instances[0]), codes)
     }
 
     fn vips(lines: &str) -> String {
