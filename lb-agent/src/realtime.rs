@@ -66,13 +66,6 @@ impl InEffect {
     }
 }
 
-/// Puts this thread before all others that are not real-time ones; what it starts is not.
-pub(crate) fn first_in_line() -> io::Result<()> {
-    // KERNEL: the flag that comes with it gives children of a thread of negative nice value 0.
-    set_scheduler(None)?;
-    set_nice(-20)
-}
-
 /// KEEPALIVED: round robin, and children start without it.
 fn set_scheduler(priority: Option<u8>) -> io::Result<()> {
     let (policy, priority) = match priority {
@@ -129,21 +122,5 @@ mod tests {
             assert_eq!(policy & !libc::SCHED_RESET_ON_FORK, libc::SCHED_OTHER);
         });
         thread.join().unwrap();
-    }
-
-    #[test]
-    fn who_is_first_in_line_starts_others_behind_it() {
-        if !nix::unistd::geteuid().is_root() {
-            eprintln!("skipped: needs root (run: cargo xtask test)");
-            return;
-        }
-        let thread = std::thread::spawn(|| {
-            first_in_line().unwrap();
-            // SAFETY: numbers alone; 0 is this thread.
-            let own = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-            let child = std::process::Command::new("nice").output().unwrap();
-            (own, String::from_utf8(child.stdout).unwrap())
-        });
-        assert_eq!(thread.join().unwrap(), (-20, "0\n".to_owned()));
     }
 }

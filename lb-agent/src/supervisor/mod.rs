@@ -44,7 +44,6 @@ use tracing::{debug, error, info, warn};
 
 use crate::dataplane::Pins;
 use crate::firewall;
-use crate::realtime;
 use crate::vrrp::driver::now;
 use crate::vrrp::time::Nanos;
 use page::{Held, Holdings};
@@ -97,11 +96,6 @@ pub fn hold(masters: &[Held], watchdog: Duration) -> Duration {
 /// Runs this program's own command line as an agent, and stands by it until it ends for good.
 /// `control` is its control socket, beside which the socket for systemd's messages is.
 pub fn run(control: &Path, pins: Pins) -> Result<ExitCode> {
-    // It sleeps almost always; but a dead agent's adverts must not wait for its successor, which has
-    // the packet program verified on all processors.
-    if let Err(cause) = realtime::first_in_line() {
-        debug!("supervisor: cannot raise its priority: {cause}");
-    }
     let mask = blocked_signals();
     mask.thread_block().context("cannot block signals")?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
