@@ -36,6 +36,9 @@ pub const NOWHERE: u32 = 8;
 /// For [`claim`]: the slot of this key, role and destination, if there is one.
 pub const SAME: u32 = 9;
 
+/// The bits of a word by which that is known: destination, generation and role.
+const SAME_CONN: u64 = (CONN_REPLY as u64) << 32 | 0xffff_ffff;
+
 /// How often a place is looked for anew because another CPU was faster.
 const ATTEMPTS: u32 = 2;
 
@@ -558,13 +561,10 @@ pub fn claim<A: Addr, T: Tables>(
         for index in 0..2 * A::SLOTS as u32 {
             let (line, slot) = at(index);
             let there = line.word(slot * A::STRIDE);
-            let other = ConnMeta::unpack(there);
-            if A::differs(line, slot, key) == 0
-                && (other.dest, other.generation) == (conn.dest, conn.generation)
-                && other.is_reply() == conn.is_reply()
-            {
+            if A::differs(line, slot, key) | (there ^ word) & SAME_CONN == 0 {
                 if line.swap_word(slot * A::STRIDE, there, word) && !conn.is_reply() {
-                    recount(tables, conn.dest as u32, other.code(), conn.code());
+                    let from = ConnMeta::unpack(there).code();
+                    recount(tables, conn.dest as u32, from, conn.code());
                 }
                 return;
             }
@@ -649,11 +649,13 @@ fn cheapest<A: Addr, T: Tables>(
     line: T::Line<'_>,
     now: u32,
 ) -> (u32, u64) {
-    let (mut least, mut live) = (u64::MAX, 0);
+    let (mut least, mut live) = (1 << 62, 0);
     for slot in 0..A::SLOTS {
-        let worth = worth(settings, line.word(slot * A::STRIDE), now);
-        live += tables.opaque(u64::from(worth > 0));
-        least = u64::min(least, worth << 2 | slot as u64);
+        let worth = worth(tables, settings, line.word(slot * A::STRIDE), now);
+        live += tables.opaque(worth.wrapping_neg()) >> 63;
+        // What it is below the least so far, if it is.
+        let below = tables.opaque((worth << 2 | slot as u64).wrapping_sub(least));
+        least = least.wrapping_add(below & tables.opaque(negative(below)));
     }
     let slot = tables.opaque(least) as u32 & (A::SLOTS as u32 - 1);
     (slot, if least >> 2 == 0 { live } else { least })
@@ -661,14 +663,23 @@ fn cheapest<A: Addr, T: Tables>(
 
 /// What is lost if this slot is taken: 0 for a free or expired one; else above all ages its class,
 /// below it how recently it was used.
+///
+/// VERIFIER: without a branch, since eight slots are looked at, twice.
 #[inline(always)]
-fn worth(settings: &Settings, word: u64, now: u32) -> u64 {
+fn worth<T: Tables>(tables: &T, settings: &Settings, word: u64, now: u32) -> u64 {
     let conn = ConnMeta::unpack(word);
-    if word == 0 || expired(settings, conn, now) {
-        return 0;
-    }
-    let class = (row(settings, conn) >> STATE_TIMEOUT_BITS) as u64;
-    class << AGE_BITS | ((AGE_MASK - conn.age(now) as u64) & AGE_MASK)
+    let (row, age) = (row(settings, conn), conn.age(now) as u64);
+    let timeout = (row & ((1 << STATE_TIMEOUT_BITS) - 1)) as u64;
+    let in_use = negative(tables.opaque(word | word.wrapping_neg()));
+    let lasts = negative(tables.opaque(age.wrapping_sub(timeout + 1)));
+    let class = (row >> STATE_TIMEOUT_BITS) as u64;
+    (class << AGE_BITS | ((AGE_MASK - age) & AGE_MASK)) & in_use & lasts
+}
+
+/// All ones for a number below 0.
+#[inline(always)]
+const fn negative(number: u64) -> u64 {
+    ((number as i64) >> 63) as u64
 }
 
 /// Bits of an age; a class stands above them.

@@ -36,6 +36,7 @@ use lb_common::abi::{
     HASH_LINE_ENTRIES, Hop, Link, Load, MAX_HOPS, Member, STEP_FRAGMENT, STEP_FRAGMENT6, STEP_ICMP,
     STEP_IPV6, STEP_REPLY, STEP_TUNNEL, Service, ServiceKey, Settings, Traffic, Tunnel, filter_bit,
 };
+use lb_common::crc32c;
 use lb_common::hash::{self, HashKey};
 use lb_common::verdict::Verdict;
 use lb_common::wire::{Mac, Macs};
@@ -51,6 +52,13 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 /// Covers where an IP header may start.
 const IP_OFFSET: usize = 31;
+
+/// [`Tables::crc32c`]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn step_crc32c(change: u64, behind: u64) -> u64 {
+    crc32c::of_change(change as u32, behind as u32).into()
+}
 
 /// [`Tables::best`]
 #[unsafe(no_mangle)]
@@ -607,6 +615,11 @@ impl<const FOLLOWED: bool> Tables for BpfTables<FOLLOWED> {
             Some(scan) => with(unsafe { &mut *scan }),
             None => false,
         }
+    }
+
+    #[inline(always)]
+    fn crc32c(&self, change: u32, behind: u32) -> u32 {
+        step_crc32c(change.into(), behind.into()) as u32
     }
 
     #[inline(always)]

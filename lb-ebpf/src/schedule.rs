@@ -4,14 +4,13 @@
 //!
 //! VERIFIER: what is public here is in the kernel a global function, verified once, on its own, for
 //! any arguments; but not [`pick`], which is part of the packet's journey. They have to do with what
-//! that leaves of the 512 bytes of stack, about a hundred, so they do not call each other. The loop of
-//! [`best`], which every new connection goes through, is a plain one of `MAX_SERVICE_DESTS` rounds;
-//! the verifier walks through each of them, but there is hardly a branch in it that leaves the
-//! verifier wiser. The other loops are `bpf_loop`s, which cost the packet a call for each member.
+//! that leaves of the 512 bytes of stack, about a hundred, so they do not call each other. The loops
+//! are `bpf_loop`s, whose body is verified once and costs the packet a call; that of [`best`], which
+//! looks at every member, takes several of them in one call.
 
 use lb_common::abi::{
-    Load, MAX_SERVICE_DESTS, Member, SCHED_DH, SCHED_FO, SCHED_LBLC, SCHED_LBLCR, SCHED_MH,
-    SCHED_OVF, SCHED_RR, SCHED_SH, SCHED_WLC, SCHED_WRR, SERVICE_FALLBACK, Service,
+    Load, Member, SCHED_DH, SCHED_FO, SCHED_LBLC, SCHED_LBLCR, SCHED_LC, SCHED_MH, SCHED_NQ,
+    SCHED_OVF, SCHED_RR, SCHED_SED, SCHED_SH, SCHED_WLC, SCHED_WRR, SERVICE_FALLBACK, Service,
 };
 use lb_common::sched::hashed::Key;
 use lb_common::sched::locality::{Extreme, Replicas, Server, Set, is_crowded};
@@ -144,20 +143,54 @@ pub fn best<T: Tables>(tables: &T, row: u32, scheduler: u8) -> u32 {
     let Some(service) = tables.service(row) else {
         return NOBODY;
     };
-    let rule = Rule::of(scheduler);
-    let mut best = Best::new(service.zero);
-    for index in 0..MAX_SERVICE_DESTS {
-        let Some(&Member { dest, weight }) = member(tables, service, index) else {
+    let (mut index, mut best) = (service.zero, Best::new(service.zero));
+    let calls = service.members.div_ceil(MEMBERS_A_CALL);
+    match scheduler {
+        SCHED_LC | SCHED_SED | SCHED_NQ => {
+            // VERIFIER: opaque, or no mask would be left before the index.
+            let rule = Rule::of(tables.opaque(scheduler.into()) as u8);
+            tables.repeat(calls, || look(tables, service, rule, &mut index, &mut best));
+        }
+        // The rule most used, whose factors the compiler knows here.
+        _ => tables.repeat(calls, || {
+            look(tables, service, &Rule::WLC, &mut index, &mut best)
+        }),
+    }
+    best.dest
+}
+
+/// Members that [`look`] looks at.
+const MEMBERS_A_CALL: u32 = 8;
+
+/// Looks at some members from `index` on; `false` at the end of the list.
+#[inline(always)]
+fn look<T: Tables>(
+    tables: &T,
+    service: &Service,
+    rule: &Rule,
+    index: &mut u32,
+    best: &mut Best,
+) -> bool {
+    // Copies, which need not be in memory from one member to the next.
+    let (first, mut so_far) = (*index, *best);
+    *index = first.wrapping_add(MEMBERS_A_CALL);
+    let mut is_more = true;
+    for step in 0..MEMBERS_A_CALL {
+        let Some(&Member { dest, weight }) = member(tables, service, first.wrapping_add(step))
+        else {
+            is_more = false;
             break;
         };
         let Some(load) = tables.load(dest) else {
+            is_more = false;
             break;
         };
         if weight != 0 && is_usable(tables, dest, &load) {
-            best.look(rule, (dest, weight), &load, |n| tables.opaque(n));
+            so_far.look(rule, (dest, weight), &load, |n| tables.opaque(n));
         }
     }
-    best.dest
+    *best = so_far;
+    is_more
 }
 
 /// rr, wrr, fo and ovf: the place of the member found, see [`Search`] and [`Found::pack`]. wrr: if

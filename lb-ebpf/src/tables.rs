@@ -129,6 +129,9 @@ pub trait Tables {
     /// `false` without room, which never happens.
     fn scan(&self, with: impl FnOnce(&mut Scan) -> bool) -> bool;
 
+    /// [`lb_common::crc32c::of_change`]
+    fn crc32c(&self, change: u32, behind: u32) -> u32;
+
     /// [`crate::schedule::best`]
     fn best(&self, row: u32, scheduler: u8) -> u32;
 
@@ -168,7 +171,7 @@ pub trait Tables {
 /// VERIFIER: what is inlined is verified for every way that leads to it, and all frames of a call
 /// share 512 bytes. So in the kernel the longer ways that not every packet takes are programs of
 /// their own, which the entry point goes on in (tail calls), and steps with loops
-/// ([`Tables::best`], [`Tables::claim4`]) are global functions, which are verified once, on their
+/// ([`Tables::best`], [`Tables::claim4`], [`Tables::crc32c`]) are global functions, which are verified once, on their
 /// own, for any arguments.
 pub trait Steps<P: Packet>: Tables {
     /// Asks the kernel's routing table for the way from `src` to `dst` (`FAMILY_*`): interface and

@@ -11,6 +11,7 @@ use lb_common::abi::{
     STATE_TIMEOUT_BITS, STATES, Service, ServiceKey, Settings, Traffic, Tunnel, conn_lines,
     filter_bit,
 };
+use lb_common::crc32c;
 use lb_common::hash::{self, HashKey, bucket, flow};
 use lb_common::state;
 use lb_common::verdict::Verdict;
@@ -436,6 +437,10 @@ impl Tables for HostTables {
 
     fn scan(&self, with: impl FnOnce(&mut schedule::Scan) -> bool) -> bool {
         with(&mut self.scan.borrow_mut())
+    }
+
+    fn crc32c(&self, change: u32, behind: u32) -> u32 {
+        crc32c::of_change(change, behind)
     }
 
     fn best(&self, row: u32, scheduler: u8) -> u32 {

@@ -13,6 +13,7 @@ use lb_common::abi::{
     Dest, Fragment, FragmentKey, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, Member, Service,
     ServiceKey, Settings, Traffic, Tunnel, filter_bit,
 };
+use lb_common::crc32c;
 use lb_common::hash::{HashKey, bucket};
 use lb_common::verdict::Verdict;
 use lb_common::wire::Mac;
@@ -284,6 +285,10 @@ impl Tables for LiveTables<'_> {
     fn set_fragment_key(&self, _key: FragmentKey) {}
 
     fn remember_fragment(&self, _fragment: &Fragment) {}
+
+    fn crc32c(&self, change: u32, behind: u32) -> u32 {
+        crc32c::of_change(change, behind)
+    }
 
     fn best(&self, row: u32, scheduler: u8) -> u32 {
         self.note(|notes| notes.scheduled = true);

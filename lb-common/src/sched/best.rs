@@ -50,7 +50,8 @@ pub struct Rule {
 }
 
 impl Rule {
-    const WLC: Self = Self {
+    /// wlc's.
+    pub const WLC: Self = Self {
         active: ACTIVE,
         inactive: 1,
         always: 0,

@@ -47,7 +47,7 @@ pub fn to_client<A: Addr, P: Packet, T: Steps<P>>(
         way.asked = now;
         tables.set_hop(slot(&client), &way);
     }
-    match nat::to_client(pkt, flow, dest, part)
+    match nat::to_client(pkt, tables, flow, dest, part)
         .and_then(|()| frame(pkt, Macs::new(way.to, way.from)))
     {
         Ok(()) => Outcome::by(pkt, way.ifindex),

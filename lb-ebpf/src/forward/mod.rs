@@ -58,7 +58,7 @@ pub fn to_server<A: Addr, P: Packet, T: Steps<P>>(
             }
             return tables.encapsulate(pkt, flow.ip_offset, A::FAMILY, id, hash);
         }
-        METHOD_NAT => nat::to_server(pkt, flow, dest, part),
+        METHOD_NAT => nat::to_server(pkt, tables, flow, dest, part),
         _ => direct::one_hop(pkt, flow),
     };
     let ifindex = dest.ifindex;

@@ -13,6 +13,7 @@ use crate::conntrack::or;
 use crate::family::Addr;
 use crate::packet::Packet;
 use crate::parse::Flow;
+use crate::tables::Tables;
 
 /// Which end of a packet is translated.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,8 +24,9 @@ enum End {
 
 /// To the server's address, and port if the packet has one.
 #[inline(always)]
-pub(super) fn to_server<A: Addr, P: Packet>(
+pub(super) fn to_server<A: Addr, P: Packet, T: Tables>(
     pkt: &mut P,
+    tables: &T,
     flow: &Flow<A>,
     dest: &Dest,
     part: Part,
@@ -35,6 +37,7 @@ pub(super) fn to_server<A: Addr, P: Packet>(
     let port = or(dest.port, flow.ports.dst());
     translate(
         pkt,
+        tables,
         flow,
         End::Destination,
         (A::from_words(&dest.addr), port),
@@ -44,8 +47,9 @@ pub(super) fn to_server<A: Addr, P: Packet>(
 
 /// From the virtual address, and port if the packet has one.
 #[inline(always)]
-pub(super) fn to_client<A: Addr, P: Packet>(
+pub(super) fn to_client<A: Addr, P: Packet, T: Tables>(
     pkt: &mut P,
+    tables: &T,
     flow: &Flow<A>,
     dest: &Dest,
     part: Part,
@@ -56,6 +60,7 @@ pub(super) fn to_client<A: Addr, P: Packet>(
     let port = or(dest.virt_port, flow.ports.src());
     translate(
         pkt,
+        tables,
         flow,
         End::Source,
         (A::from_words(&dest.virt), port),
@@ -64,8 +69,9 @@ pub(super) fn to_client<A: Addr, P: Packet>(
 }
 
 #[inline(always)]
-fn translate<A: Addr, P: Packet>(
+fn translate<A: Addr, P: Packet, T: Tables>(
     pkt: &mut P,
+    tables: &T,
     flow: &Flow<A>,
     end: End,
     (addr, port): (A, u16),
@@ -82,7 +88,7 @@ fn translate<A: Addr, P: Packet>(
     }
     let delta = address_delta(old, addr, Delta::NONE).word16(old_port, port);
     network(pkt, flow, end, addr)?;
-    transport(pkt, flow, end, port, delta, part)
+    transport(pkt, tables, flow, end, port, delta, part)
 }
 
 /// Adds to `delta` what another address does.
@@ -141,8 +147,9 @@ fn network<A: Addr, P: Packet>(
 
 /// The transport header: the port, and the checksum, whose pseudo-header has the addresses.
 #[inline(always)]
-fn transport<A: Addr, P: Packet>(
+fn transport<A: Addr, P: Packet, T: Tables>(
     pkt: &mut P,
+    tables: &T,
     flow: &Flow<A>,
     end: End,
     port: u16,
@@ -160,7 +167,7 @@ fn transport<A: Addr, P: Packet>(
         }),
         PROTO_SCTP => {
             if part == Part::Whole && ports != flow.ports {
-                return sctp::translate(pkt, flow, ports);
+                return sctp::translate(pkt, tables, flow, ports);
             }
             Some(())
         }

@@ -5,18 +5,19 @@
 //! CRC of the change alone, which is a few bytes followed by zeros. A zero byte multiplies the CRC
 //! by x^8 modulo the polynomial, so `n` of them multiply it by x^(8n), which is made of squares.
 
-use lb_common::crc32c;
 use lb_common::verdict::Verdict;
 use lb_common::wire::{Ports, Sctp};
 
 use crate::family::Addr;
 use crate::packet::Packet;
 use crate::parse::Flow;
+use crate::tables::Tables;
 
 /// Writes new ports, and the checksum that goes with them.
 #[inline(always)]
-pub(super) fn translate<A: Addr, P: Packet>(
+pub(super) fn translate<A: Addr, P: Packet, T: Tables>(
     pkt: &mut P,
+    tables: &T,
     flow: &Flow<A>,
     ports: Ports,
 ) -> Result<(), Verdict> {
@@ -25,7 +26,7 @@ pub(super) fn translate<A: Addr, P: Packet>(
     let len = flow.ip_len as usize - (flow.l4_offset - flow.ip_offset);
     // VERIFIER: a datagram's length, of which the verifier does not know.
     let behind = (len & 0xffff).saturating_sub(size_of::<Ports>()) as u32;
-    sctp.check ^= crc32c::of_change(change, behind).to_le();
+    sctp.check ^= tables.crc32c(change, behind).to_le();
     sctp.ports = ports;
     if pkt.store(flow.l4_offset, sctp) {
         Ok(())
