@@ -33,8 +33,9 @@ use bpf::maps::*;
 use bytemuck::Pod;
 use lb_common::abi::{
     CONN_TICK_MASK, CONN_WORDS, CONN6_WORDS, Dest, FAMILY_IPV4, Fragment, FragmentKey,
-    HASH_LINE_ENTRIES, Hop, Link, Load, MAX_HOPS, Member, STEP_FRAGMENT, STEP_FRAGMENT6, STEP_ICMP,
-    STEP_IPV6, STEP_REPLY, STEP_TUNNEL, Service, ServiceKey, Settings, Traffic, Tunnel, filter_bit,
+    HASH_LINE_ENTRIES, Hop, Link, Load, MAX_HOPS, MemberLine, STEP_FRAGMENT, STEP_FRAGMENT6,
+    STEP_ICMP, STEP_IPV6, STEP_REPLY, STEP_TUNNEL, Service, ServiceKey, Settings, Traffic, Tunnel,
+    filter_bit,
 };
 use lb_common::crc32c;
 use lb_common::hash::{self, HashKey};
@@ -457,8 +458,8 @@ impl<const FOLLOWED: bool> Tables for BpfTables<FOLLOWED> {
     }
 
     #[inline(always)]
-    fn member(&self, row: u32) -> Option<&Member> {
-        MEMBERS.get(row)
+    fn member_line(&self, row: u32) -> Option<&MemberLine> {
+        MEMBER_LINES.get(row)
     }
 
     #[inline(always)]

@@ -9,8 +9,9 @@
 //! looks at every member, takes several of them in one call.
 
 use lb_common::abi::{
-    Load, Member, SCHED_DH, SCHED_FO, SCHED_LBLC, SCHED_LBLCR, SCHED_LC, SCHED_MH, SCHED_NQ,
-    SCHED_OVF, SCHED_RR, SCHED_SED, SCHED_SH, SCHED_WLC, SCHED_WRR, SERVICE_FALLBACK, Service,
+    LINE_MEMBERS, Load, Member, SCHED_DH, SCHED_FO, SCHED_LBLC, SCHED_LBLCR, SCHED_LC, SCHED_MH,
+    SCHED_NQ, SCHED_OVF, SCHED_RR, SCHED_SED, SCHED_SH, SCHED_WLC, SCHED_WRR, SERVICE_FALLBACK,
+    Service, member_lines,
 };
 use lb_common::sched::hashed::Key;
 use lb_common::sched::locality::{Extreme, Replicas, Server, Set, is_crowded};
@@ -128,7 +129,11 @@ fn member<'t, T: Tables>(tables: &'t T, service: &Service, index: u32) -> Option
     if index >= service.members {
         return None;
     }
-    tables.member(service.first_member.wrapping_add(index))
+    let row = service
+        .first_member_line
+        .wrapping_add(index / LINE_MEMBERS as u32);
+    let line = tables.member_line(row)?;
+    line.members.get(index as usize % LINE_MEMBERS)
 }
 
 /// The real server at a place in the list, or [`NOBODY`].
@@ -143,54 +148,44 @@ pub fn best<T: Tables>(tables: &T, row: u32, scheduler: u8) -> u32 {
     let Some(service) = tables.service(row) else {
         return NOBODY;
     };
-    let (mut index, mut best) = (service.zero, Best::new(service.zero));
-    let calls = service.members.div_ceil(MEMBERS_A_CALL);
-    match scheduler {
-        SCHED_LC | SCHED_SED | SCHED_NQ => {
-            // VERIFIER: opaque, or no mask would be left before the index.
-            let rule = Rule::of(tables.opaque(scheduler.into()) as u8);
-            tables.repeat(calls, || look(tables, service, rule, &mut index, &mut best));
+    let (first, lines) = (service.first_member_line, member_lines(service.members));
+    let mut dest = NOBODY;
+    tables.scan(|scan| {
+        scan.index = 0;
+        scan.best = Best::new(0);
+        match scheduler {
+            SCHED_LC | SCHED_SED | SCHED_NQ => {
+                // VERIFIER: opaque, or no mask would be left before the index.
+                let rule = Rule::of(tables.opaque(scheduler.into()) as u8);
+                tables.repeat(lines, || look(tables, first, rule, scan));
+            }
+            // The rule most used, whose factors the compiler knows here.
+            _ => tables.repeat(lines, || look(tables, first, &Rule::WLC, scan)),
         }
-        // The rule most used, whose factors the compiler knows here.
-        _ => tables.repeat(calls, || {
-            look(tables, service, &Rule::WLC, &mut index, &mut best)
-        }),
-    }
-    best.dest
+        dest = scan.best.dest;
+        true
+    });
+    dest
 }
 
-/// Members that [`look`] looks at.
-const MEMBERS_A_CALL: u32 = 8;
-
-/// Looks at some members from `index` on; `false` at the end of the list.
+/// Looks at the members of the next line of the list that begins at line `first`; `false` ends the
+/// loop, which never happens.
 #[inline(always)]
-fn look<T: Tables>(
-    tables: &T,
-    service: &Service,
-    rule: &Rule,
-    index: &mut u32,
-    best: &mut Best,
-) -> bool {
-    // Copies, which need not be in memory from one member to the next.
-    let (first, mut so_far) = (*index, *best);
-    *index = first.wrapping_add(MEMBERS_A_CALL);
-    let mut is_more = true;
-    for step in 0..MEMBERS_A_CALL {
-        let Some(&Member { dest, weight }) = member(tables, service, first.wrapping_add(step))
-        else {
-            is_more = false;
-            break;
-        };
+fn look<T: Tables>(tables: &T, first: u32, rule: &Rule, scan: &mut Scan) -> bool {
+    let Some(line) = tables.member_line(first.wrapping_add(scan.index)) else {
+        return false;
+    };
+    scan.index = scan.index.wrapping_add(1);
+    for &Member { dest, weight } in &line.members {
         let Some(load) = tables.load(dest) else {
-            is_more = false;
-            break;
+            return false;
         };
         if weight != 0 && is_usable(tables, dest, &load) {
-            so_far.look(rule, (dest, weight), &load, |n| tables.opaque(n));
+            let opaque = |n| tables.opaque(n);
+            scan.best.look(rule, (dest, weight), &load, opaque);
         }
     }
-    *best = so_far;
-    is_more
+    true
 }
 
 /// rr, wrr, fo and ovf: the place of the member found, see [`Search`] and [`Found::pack`]. wrr: if
@@ -246,6 +241,7 @@ pub struct Scan {
     index: u32,
     set: u32,
     most: u64,
+    best: Best,
     search: Search,
     found: Found,
     replicas: Replicas,
@@ -257,6 +253,7 @@ impl Default for Scan {
             index: 0,
             set: 0,
             most: 0,
+            best: Best::new(0),
             search: Search::new(0, |n| n),
             found: Found::new(0),
             replicas: Replicas::new(false, 0),

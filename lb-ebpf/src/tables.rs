@@ -5,8 +5,8 @@
 //! instructions in the kernel. Every method takes `&self`: a map is shared by all CPUs anyway.
 
 use lb_common::abi::{
-    Dest, Fragment, FragmentKey, Hop, Link, Load, Member, Service, ServiceKey, Settings, Traffic,
-    Tunnel,
+    Dest, Fragment, FragmentKey, Hop, Link, Load, MemberLine, Service, ServiceKey, Settings,
+    Traffic, Tunnel,
 };
 use lb_common::hash::HashKey;
 use lb_common::verdict::Verdict;
@@ -61,8 +61,8 @@ pub trait Tables {
     /// A row of the services.
     fn service(&self, row: u32) -> Option<&Service>;
 
-    /// One row of a service's server list.
-    fn member(&self, row: u32) -> Option<&Member>;
+    /// A line of a service's server list.
+    fn member_line(&self, row: u32) -> Option<&MemberLine>;
 
     /// One entry of a service's hash table: `entry` counted from line `first_line`.
     fn hash_entry(&self, first_line: u32, entry: u32) -> Option<u16>;

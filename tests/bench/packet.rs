@@ -37,6 +37,16 @@ struct Args {
     object: PathBuf,
     rounds: usize,
     packets: u32,
+    /// Parts of the names of the rows to measure; all if empty.
+    only: Vec<String>,
+}
+
+impl Args {
+    fn wants(&self, row: &Row) -> bool {
+        let name = row.name.to_lowercase();
+        let is_named = |only: &String| name.contains(&only.to_lowercase());
+        self.only.is_empty() || row.name == rows::REFERENCE || self.only.iter().any(is_named)
+    }
 }
 
 /// One row of the report.
@@ -61,7 +71,7 @@ struct Report {
     verified_instructions: Option<u32>,
     rows: Vec<Figure>,
     /// Established flows that still had their connection after the flood of new ones.
-    kept_after_flood: u64,
+    kept_after_flood: Option<u64>,
 }
 
 /// A scene that stands ready.
@@ -75,28 +85,31 @@ fn main() -> Result<()> {
     let args = arguments()?;
     let cpu = cpu::pin()?;
     let mut steady = rows::steady(args.packets);
-    let mut fresh = rows::fresh(args.packets);
+    let mut fresh = rows::fresh();
+    let mut flood = rows::flood(args.packets);
+    for rows in [&mut steady, &mut fresh, &mut flood] {
+        rows.retain(|row| args.wants(row));
+    }
     let mut stands = Vec::new();
-    for row in steady.iter().chain(&fresh) {
+    for row in steady.iter().chain(&fresh).chain(&flood) {
         if row.scene.waits_for().is_none() && find(&mut stands, &row.scene).is_none() {
             eprintln!("establishing {FLOWS} connections: {}", row.name);
             stands.push(Stand::raise(&args.object, row.scene)?);
         }
     }
-    for round in 1..=args.rounds {
-        eprintln!("round {round} of {}", args.rounds);
-        for row in &mut steady {
-            if let Some(stand) = find(&mut stands, &row.scene) {
-                stand.measure(row, 0)?;
-            }
-        }
-    }
     let mut next = NEW;
-    for row in &mut fresh {
-        eprintln!("{}", row.name);
-        if let Some(stand) = find(&mut stands, &row.scene) {
-            for _ in 0..args.rounds {
-                next += stand.measure(row, next)?;
+    // The flood last: what comes after it finds a full table.
+    for (what, rows) in [
+        ("known flows", &mut steady),
+        ("new flows", &mut fresh),
+        ("flood", &mut flood),
+    ] {
+        for round in 1..=args.rounds {
+            eprintln!("{what}, round {round} of {}", args.rounds);
+            for row in rows.iter_mut() {
+                if let Some(stand) = find(&mut stands, &row.scene) {
+                    next += stand.measure(row, next)? * row.opens as u32;
+                }
             }
         }
     }
@@ -106,8 +119,17 @@ fn main() -> Result<()> {
         capacity: CAPACITY,
         flows: FLOWS,
         verified_instructions: plain.world.verified_instructions(),
-        kept_after_flood: plain.survivors()?,
-        rows: steady.iter().chain(&fresh).map(figure).collect(),
+        kept_after_flood: if flood.is_empty() {
+            None
+        } else {
+            Some(plain.survivors()?)
+        },
+        rows: steady
+            .iter()
+            .chain(&fresh)
+            .chain(&flood)
+            .map(figure)
+            .collect(),
     };
     println!("{}", serde_json::to_string(&report)?);
     Ok(())
@@ -124,6 +146,7 @@ fn arguments() -> Result<Args> {
         object: next("the driver's object")?.into(),
         rounds: next("rounds")?.parse()?,
         packets: next("packets a round")?.parse()?,
+        only: words.collect(),
     })
 }
 
@@ -165,8 +188,9 @@ impl Stand {
         self.forwarded(ACK)
     }
 
-    /// One round of one row; the packets sent.
+    /// One round of one row; the packets sent. New flows are numbered from `first` on.
     fn measure(&mut self, row: &mut Row, first: u32) -> Result<u32> {
+        let first = if row.opens == 0 { 0 } else { first };
         let Self { world, driver, .. } = self;
         let frame = self.scene.frame(row.to_service, row.flags);
         if row.opens == 0 {

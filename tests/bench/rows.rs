@@ -12,6 +12,9 @@ pub(crate) const FLOWS: u32 = 1 << 20;
 /// New flows a round while the table is to stay about three quarters full.
 const FEW: u32 = 3 * DRIVE_CHUNK + 1;
 
+/// What all rows are compared with.
+pub(crate) const REFERENCE: &str = "MAC swap";
+
 /// TCP flags byte.
 pub(crate) const SYN: u8 = 0x02;
 pub(crate) const ACK: u8 = 0x10;
@@ -36,6 +39,7 @@ pub(crate) struct Row {
 fn services(services: u32) -> Scene {
     Scene {
         services,
+        busy: services,
         ..Scene::default()
     }
 }
@@ -88,9 +92,13 @@ pub(crate) fn steady(packets: u32) -> Vec<Row> {
         ..row(name, Program::Xlvs, Some(Verdict::PassNoService), flows)
     };
     let plain = Scene::default();
+    let one = Scene {
+        busy: 1,
+        ..services(10_000)
+    };
     vec![
         row("XDP_TX at once", Program::Transmit, None, 1),
-        row("MAC swap", Program::SwapMacs, None, 1),
+        row(REFERENCE, Program::SwapMacs, None, 1),
         row(
             "MAC swap and a random cache line",
             Program::TouchLine,
@@ -120,6 +128,7 @@ pub(crate) fn steady(packets: u32) -> Vec<Row> {
             services(10_000),
             FLOWS,
         ),
+        hit("established, 10 k flows, one of 10 k services", one, 10_000),
         hit("established, 10 k flows, NAT", method(Method::Nat), 10_000),
         hit("established, 10 k flows, TUN", method(Method::Tun), 10_000),
         hit("established, 10 k flows, IPv6", ipv6(), 10_000),
@@ -128,9 +137,32 @@ pub(crate) fn steady(packets: u32) -> Vec<Row> {
     ]
 }
 
-/// New connections: into a table three quarters full, then more than it can hold.
-pub(crate) fn fresh(packets: u32) -> Vec<Row> {
-    let row = |name, scene, packets| Row {
+/// New connections into a table three quarters full.
+pub(crate) fn fresh() -> Vec<Row> {
+    let plain = Scene::default();
+    vec![
+        new("new flow each packet, table 3/4 full", plain, FEW),
+        new("new flow each packet, 1 k services", services(1_000), FEW),
+        new("new flow each packet, 10 k services", services(10_000), FEW),
+        new("new flow each packet, NAT", method(Method::Nat), FEW),
+        new("new flow each packet, TUN", method(Method::Tun), FEW),
+        new("new flow each packet, IPv6", ipv6(), FEW),
+        new("new flow each packet, wlc of 4", wlc(4), FEW),
+        new("new flow each packet, wlc of 256", wlc(256), FEW),
+    ]
+}
+
+/// More new connections than a table can hold.
+pub(crate) fn flood(packets: u32) -> Vec<Row> {
+    vec![new(
+        "new flow each packet, flood",
+        Scene::default(),
+        packets,
+    )]
+}
+
+fn new(name: &'static str, scene: Scene, packets: u32) -> Row {
+    Row {
         name,
         scene,
         program: Program::Xlvs,
@@ -142,17 +174,5 @@ pub(crate) fn fresh(packets: u32) -> Vec<Row> {
         verdict: Some(Verdict::Transmit),
         opens: 1,
         ns: Vec::new(),
-    };
-    let plain = Scene::default();
-    vec![
-        row("new flow each packet, table 3/4 full", plain, FEW),
-        row("new flow each packet, 1 k services", services(1_000), FEW),
-        row("new flow each packet, 10 k services", services(10_000), FEW),
-        row("new flow each packet, NAT", method(Method::Nat), FEW),
-        row("new flow each packet, TUN", method(Method::Tun), FEW),
-        row("new flow each packet, IPv6", ipv6(), FEW),
-        row("new flow each packet, wlc of 4", wlc(4), FEW),
-        row("new flow each packet, wlc of 256", wlc(256), FEW),
-        row("new flow each packet, flood", plain, packets),
-    ]
+    }
 }

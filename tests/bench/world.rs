@@ -67,8 +67,10 @@ pub(crate) struct Scene {
     pub(crate) method: Method,
     pub(crate) ipv6: bool,
     pub(crate) choice: Choice,
-    /// TCP services, over which flows are spread.
+    /// TCP services.
     pub(crate) services: u32,
+    /// Those of them over which flows are spread.
+    pub(crate) busy: u32,
     /// Real servers of each.
     pub(crate) servers: u16,
 }
@@ -80,6 +82,7 @@ impl Default for Scene {
             ipv6: false,
             choice: Choice::Wrr,
             services: 1,
+            busy: 1,
             servers: 4,
         }
     }
@@ -128,7 +131,7 @@ impl Scene {
             bytes,
             family: if self.ipv6 { DRIVE_V6 } else { DRIVE_V4 },
             virt_base: to.to_bits(),
-            services: if to_service { self.services } else { 1 },
+            services: if to_service { self.busy } else { 1 },
             virt_port: PORT,
         }
     }

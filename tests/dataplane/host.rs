@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use lb_agent::dataplane::plan::Op;
 use lb_common::abi::{
     CONN_SLOTS, CONN_TICK_MASK, CONN_WORDS, CONN6_SHARE, CONN6_WORDS, ConnKey, Dest, FILTER_ROWS,
-    Fragment, FragmentKey, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, MAX_HOPS, Member,
+    Fragment, FragmentKey, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, MAX_HOPS, MemberLine,
     STATE_TIMEOUT_BITS, STATES, Service, ServiceKey, Settings, Traffic, Tunnel, conn_lines,
     filter_bit,
 };
@@ -64,7 +64,7 @@ pub(crate) struct HostTables {
     filter: Vec<u64>,
     services: HashMap<ServiceKey, u32>,
     service_rows: HashMap<u32, Service>,
-    members: HashMap<u32, Member>,
+    member_lines: HashMap<u32, MemberLine>,
     hash_lines: HashMap<u32, HashLine>,
     dests: HashMap<u32, Dest>,
     tunnels: HashMap<u32, Tunnel>,
@@ -101,7 +101,7 @@ impl Default for HostTables {
             filter: vec![0; FILTER_ROWS as usize],
             services: HashMap::default(),
             service_rows: HashMap::default(),
-            members: HashMap::default(),
+            member_lines: HashMap::default(),
             hash_lines: HashMap::default(),
             dests: HashMap::default(),
             tunnels: HashMap::default(),
@@ -179,7 +179,8 @@ impl HostTables {
                 (load.upper, load.lower) = (*upper, *lower);
             }
             Op::PutMembers { first, rows } => {
-                self.members.extend((*first..).zip(rows.iter().copied()));
+                self.member_lines
+                    .extend((*first..).zip(rows.iter().copied()));
             }
             Op::PutHashLines { first, rows } => {
                 self.hash_lines.extend((*first..).zip(rows.iter().copied()));
@@ -344,8 +345,8 @@ impl Tables for HostTables {
         self.service_rows.get(&row)
     }
 
-    fn member(&self, row: u32) -> Option<&Member> {
-        self.members.get(&row)
+    fn member_line(&self, row: u32) -> Option<&MemberLine> {
+        self.member_lines.get(&row)
     }
 
     fn hash_entry(&self, first_line: u32, entry: u32) -> Option<u16> {

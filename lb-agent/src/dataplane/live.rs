@@ -10,7 +10,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 
 use lb_common::abi::{
-    Dest, Fragment, FragmentKey, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, Member, Service,
+    Dest, Fragment, FragmentKey, HASH_LINE_ENTRIES, HashLine, Hop, Link, Load, MemberLine, Service,
     ServiceKey, Settings, Traffic, Tunnel, filter_bit,
 };
 use lb_common::crc32c;
@@ -66,7 +66,7 @@ pub(super) struct LiveTables<'a> {
     lines: [Rows<u32, Vec<Cell<u64>>>; 2],
     links: Rows<u32, Link>,
     services: Rows<u32, Service>,
-    members: Rows<u32, Member>,
+    member_lines: Rows<u32, MemberLine>,
     hash_lines: Rows<u32, HashLine>,
     dests: Rows<u32, Dest>,
     tunnels: Rows<u32, Tunnel>,
@@ -88,7 +88,7 @@ impl<'a> LiveTables<'a> {
             lines: [Rows::new(), Rows::new()],
             links: Rows::new(),
             services: Rows::new(),
-            members: Rows::new(),
+            member_lines: Rows::new(),
             hash_lines: Rows::new(),
             dests: Rows::new(),
             tunnels: Rows::new(),
@@ -204,8 +204,9 @@ impl Tables for LiveTables<'_> {
         self.services.get(row, || self.maps.service(row).ok())
     }
 
-    fn member(&self, row: u32) -> Option<&Member> {
-        self.members.get(row, || self.maps.member(row).ok())
+    fn member_line(&self, row: u32) -> Option<&MemberLine> {
+        self.member_lines
+            .get(row, || self.maps.member_line(row).ok())
     }
 
     fn hash_entry(&self, first_line: u32, entry: u32) -> Option<u16> {

@@ -9,7 +9,7 @@
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use lb_common::abi::{
-    Dest, HashLine, Hop, Link, Load, MAX_HOPS, Member, Service, ServiceKey, Settings, Shared,
+    Dest, HashLine, Hop, Link, Load, MAX_HOPS, MemberLine, Service, ServiceKey, Settings, Shared,
     Traffic, Tunnel, maps as names,
 };
 
@@ -33,7 +33,7 @@ pub(super) struct Maps {
     is_stale: bool,
     services: HashMap<MapData, Abi<ServiceKey>, u32>,
     service_rows: Array<MapData, Abi<Service>>,
-    members: Array<MapData, Abi<Member>>,
+    member_lines: Array<MapData, Abi<MemberLine>>,
     hash_lines: Array<MapData, Abi<HashLine>>,
     cursors: Array<MapData, u64>,
     ranks: Array<MapData, u32>,
@@ -56,7 +56,7 @@ impl Maps {
             is_stale: false,
             services: open(ebpf, names::SERVICES)?,
             service_rows: open(ebpf, names::SERVICE_ROWS)?,
-            members: open(ebpf, names::MEMBERS)?,
+            member_lines: open(ebpf, names::MEMBER_LINES)?,
             hash_lines: open(ebpf, names::HASH_LINES)?,
             cursors: open(ebpf, names::CURSORS)?,
             ranks: open(ebpf, names::RANKS)?,
@@ -128,9 +128,10 @@ impl Maps {
                 self.loads.set_thresholds(*id, *upper, *lower);
                 (names::LOADS, Ok(()))
             }
-            Op::PutMembers { first, rows } => {
-                (names::MEMBERS, put_rows(&mut self.members, *first, rows))
-            }
+            Op::PutMembers { first, rows } => (
+                names::MEMBER_LINES,
+                put_rows(&mut self.member_lines, *first, rows),
+            ),
             Op::PutHashLines { first, rows } => (
                 names::HASH_LINES,
                 put_rows(&mut self.hash_lines, *first, rows),
@@ -184,8 +185,8 @@ impl Maps {
     }
 
     /// A row of the server lists.
-    pub(super) fn member(&self, row: u32) -> Result<Member, DataplaneError> {
-        get(&self.members, names::MEMBERS, row)
+    pub(super) fn member_line(&self, row: u32) -> Result<MemberLine, DataplaneError> {
+        get(&self.member_lines, names::MEMBER_LINES, row)
     }
 
     /// Part of a hashing scheduler's table.

@@ -2,6 +2,8 @@
 //! Every limit of the data plane, with its reason. A configuration that exceeds one gets a
 //! diagnostic that names it.
 
+use super::member_lines;
+
 /// Virtual services (rows of `SERVICES`).
 pub const MAX_SERVICES: u32 = 32_768;
 
@@ -15,12 +17,12 @@ pub const MAX_HASH_LINES: u32 = 65_536;
 /// Real servers over all services (rows of `DESTS`); ids are reused after removal.
 pub const MAX_DESTS: u32 = 65_536;
 
-/// Rows of `MEMBERS`. A change of a service's server list writes a new range before the old one is
-/// freed, so there must be room for twice the servers.
-pub const MAX_MEMBERS: u32 = 131_072;
+/// Rows of `MEMBER_LINES`: the full lines of all servers, and one more a service that is not full. A
+/// change of a service's server list writes a new range before the old one is freed, so there must be
+/// room for twice that.
+pub const MAX_MEMBER_LINES: u32 = 2 * (member_lines(MAX_DESTS) + MAX_SERVICES);
 
-/// Real servers of one service: one scheduling decision may look at each of them twice, and the
-/// verifier must see the end of that walk.
+/// Real servers of one service: one scheduling decision may look at each of them twice.
 pub const MAX_SERVICE_DESTS: u32 = 256;
 
 /// Interface indexes are used as an array index, which costs the packet no helper call.

@@ -45,16 +45,17 @@ pub use follow::{
 };
 pub use fragment::{FRAGMENT_IPV6, Fragment, FragmentKey, MAX_FRAGMENTS};
 pub use limits::{
-    CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, MAX_DESTS, MAX_HASH_LINES, MAX_LINKS, MAX_MEMBERS,
+    CONN6_SHARE, DEFAULT_CONNS, MAX_CONNS, MAX_DESTS, MAX_HASH_LINES, MAX_LINKS, MAX_MEMBER_LINES,
     MAX_SERVICE_DESTS, MAX_SERVICE_ROWS, MAX_SERVICES,
 };
 pub use link::{HOP_TICKS, Hop, LINK_KNOWN, LINK_VIRTUAL, Link, MAX_HOPS, MAX_MACS, mac_key};
 pub use params::Params;
 pub use service::{
-    FAMILY_IPV4, FAMILY_IPV6, HASH_LINE_ENTRIES, HASH_NOBODY, HashLine, Member, SCHED_DH, SCHED_FO,
-    SCHED_LBLC, SCHED_LBLCR, SCHED_LC, SCHED_MH, SCHED_NQ, SCHED_OVF, SCHED_RR, SCHED_SED,
-    SCHED_SH, SCHED_WLC, SCHED_WRR, SERVICE_ANY_PORT, SERVICE_FALLBACK, SERVICE_HASH_PORT,
-    SERVICE_ONE_PACKET, SERVICE_PERSISTENT, Service, ServiceKey,
+    FAMILY_IPV4, FAMILY_IPV6, HASH_LINE_ENTRIES, HASH_NOBODY, HashLine, LINE_MEMBERS, Member,
+    MemberLine, SCHED_DH, SCHED_FO, SCHED_LBLC, SCHED_LBLCR, SCHED_LC, SCHED_MH, SCHED_NQ,
+    SCHED_OVF, SCHED_RR, SCHED_SED, SCHED_SH, SCHED_WLC, SCHED_WRR, SERVICE_ANY_PORT,
+    SERVICE_FALLBACK, SERVICE_HASH_PORT, SERVICE_ONE_PACKET, SERVICE_PERSISTENT, Service,
+    ServiceKey, member_lines,
 };
 pub use settings::{
     FILTER_BITS, FILTER_ROWS, SETTING_ANY_PORT, SETTING_EXPIRE_NODEST, SETTING_EXPIRE_QUIESCENT,
@@ -110,7 +111,7 @@ pub mod maps {
     /// Array: [`HashLine`](super::HashLine).
     pub const HASH_LINES: &str = "HASH_LINES";
     /// Array by member index: [`Member`](super::Member).
-    pub const MEMBERS: &str = "MEMBERS";
+    pub const MEMBER_LINES: &str = "MEMBER_LINES";
     /// Array by service id: the scheduler's cursor, one `u64`.
     pub const CURSORS: &str = "CURSORS";
     /// Array by destination id: the rank in lblcr's set, one `u32`. The agent does not look at it.
@@ -165,7 +166,7 @@ mod tests {
     fn layout_is_as_documented() {
         assert_eq!(size_of::<ServiceKey>(), 20);
         assert_eq!(size_of::<Service>(), 64);
-        assert_eq!(size_of::<Member>(), 8);
+        assert_eq!(size_of::<MemberLine>(), 32);
         assert_eq!(size_of::<HashLine>(), 64);
         assert_eq!(size_of::<Dest>(), 64);
         assert_eq!(size_of::<Tunnel>(), 24);

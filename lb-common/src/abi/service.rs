@@ -72,9 +72,9 @@ pub struct ServiceKey {
 pub struct Service {
     /// Index into `CURSORS`; stays the same while the service lives.
     pub id: u32,
-    /// First row of this service in `MEMBERS`.
-    pub first_member: u32,
-    /// Number of rows in `MEMBERS`, at most `MAX_SERVICE_DESTS`.
+    /// First row of this service in `MEMBER_LINES`.
+    pub first_member_line: u32,
+    /// Number of its real servers, at most `MAX_SERVICE_DESTS`.
     pub members: u32,
     /// Greatest weight less (gcd - 1): what IPVS's wrr starts its descent from; 0 if all weights
     /// are 0.
@@ -101,12 +101,28 @@ pub struct Service {
 ///
 /// IPVS puts a new server at the head of the list; the agent writes them in that order.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct Member {
     /// Index into `DESTS`.
     pub dest: u32,
     /// Weight; 0 takes no new connection and keeps those it has.
     pub weight: u32,
+}
+
+/// Members of a [`MemberLine`].
+pub const LINE_MEMBERS: usize = 4;
+
+/// Part of a service's list, so that one lookup does for several members. A row of `MEMBER_LINES`.
+#[repr(C, align(32))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
+pub struct MemberLine {
+    /// In scheduling order; behind the last one are zeros, whose weight nobody takes.
+    pub members: [Member; LINE_MEMBERS],
+}
+
+/// The lines of a list.
+pub const fn member_lines(members: u32) -> u32 {
+    members.div_ceil(LINE_MEMBERS as u32)
 }
 
 /// Entries of a [`HashLine`].

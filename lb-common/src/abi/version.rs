@@ -9,20 +9,20 @@ use core::mem::size_of;
 use super::{
     Conn6Line, ConnLine, Dest, FOLLOW_BYTES, FollowEvent, FollowFilter, FollowMeter, Fragment,
     FragmentKey, HashLine, Hop, Load, MAX_DESTS, MAX_FOLLOWERS, MAX_HASH_LINES, MAX_HOPS, MAX_MACS,
-    MAX_MEMBERS, MAX_SERVICE_ROWS, MAX_SERVICES, Member, STEP_COUNT, Service, ServiceKey, Shared,
-    Traffic, Tunnel, VERDICT_SLOTS,
+    MAX_MEMBER_LINES, MAX_SERVICE_ROWS, MAX_SERVICES, MemberLine, STEP_COUNT, Service, ServiceKey,
+    Shared, Traffic, Tunnel, VERDICT_SLOTS,
 };
 
 /// Raise it whenever a map's meaning changes in a way that the sizes do not show: fields that swap
 /// places, a code that means something else, another hash, what one program leaves for another
 /// that it goes on in.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// A digest of the sizes of all rows and of all capacities that are not configured.
 pub const ABI_LAYOUT: u32 = layout(&[
     size_of::<ServiceKey>(),
     size_of::<Service>(),
-    size_of::<Member>(),
+    size_of::<MemberLine>(),
     size_of::<HashLine>(),
     size_of::<Dest>(),
     size_of::<Tunnel>(),
@@ -39,7 +39,7 @@ pub const ABI_LAYOUT: u32 = layout(&[
     size_of::<FollowMeter>(),
     MAX_SERVICES as usize,
     MAX_SERVICE_ROWS as usize,
-    MAX_MEMBERS as usize,
+    MAX_MEMBER_LINES as usize,
     MAX_HASH_LINES as usize,
     MAX_DESTS as usize,
     MAX_HOPS as usize,

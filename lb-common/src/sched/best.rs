@@ -96,6 +96,7 @@ static RULES: [Rule; 16] = {
 };
 
 /// The best member so far.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Best {
     /// Its id in `DESTS`, or [`NOBODY`].
@@ -130,7 +131,12 @@ impl Best {
         opaque: impl Fn(u64) -> u64,
     ) {
         let (active, inactive) = (u64::from(load.active()), u64::from(load.inactive()));
-        let busy = opaque((0u64.wrapping_sub(active).cast_signed() >> 63).cast_unsigned());
+        // Of a rule that the compiler knows, it knows this.
+        let busy = if rule.busy == 0 {
+            0
+        } else {
+            opaque((0u64.wrapping_sub(active).cast_signed() >> 63).cast_unsigned())
+        };
         let cost = (active.wrapping_mul(rule.active.into()))
             .wrapping_add(inactive.wrapping_mul(rule.inactive.into()))
             .wrapping_add(busy & u64::from(rule.busy))

@@ -56,7 +56,7 @@ pub(crate) mod testing {
         let (max_weight, weight_gcd) = wrr::descent(weights.iter().copied());
         Service {
             id: 0,
-            first_member: 0,
+            first_member_line: 0,
             members: weights.len() as u32,
             max_weight,
             weight_gcd,

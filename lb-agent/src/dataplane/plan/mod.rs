@@ -24,8 +24,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lb_common::abi::{
-    DEST_PRESENT, Dest, MAX_DESTS, MAX_HASH_LINES, MAX_MEMBERS, MAX_SERVICE_DESTS,
-    MAX_SERVICE_ROWS, MAX_SERVICES, Member, Service, Tunnel,
+    DEST_PRESENT, Dest, MAX_DESTS, MAX_HASH_LINES, MAX_MEMBER_LINES, MAX_SERVICE_DESTS,
+    MAX_SERVICE_ROWS, MAX_SERVICES, Member, Service, Tunnel, member_lines,
 };
 use lb_common::sched::locality::Set;
 use lb_common::sched::{Cursor, wrr};
@@ -109,7 +109,7 @@ pub struct Plan {
     next_generation: u32,
     /// Number of the next set of an lblcr service.
     next_set: u16,
-    members: Ranges,
+    member_lines: Ranges,
     hash_lines: Ranges,
     service_rows: Ranges,
     filter: Filter,
@@ -129,7 +129,7 @@ impl Default for Plan {
             next_dest: 0,
             next_generation: 0,
             next_set: 0,
-            members: Ranges::all(MAX_MEMBERS),
+            member_lines: Ranges::all(MAX_MEMBER_LINES),
             hash_lines: Ranges::all(MAX_HASH_LINES),
             service_rows: Ranges::all(MAX_SERVICE_ROWS),
             filter: Filter::default(),
@@ -146,7 +146,7 @@ struct ServiceState {
     service: DesiredService,
     /// Their last weights above 0.
     last_weights: Vec<u32>,
-    first_member: u32,
+    first_member_line: u32,
     /// First line of the table of sh, dh and mh.
     first_line: u32,
     row: u32,
@@ -166,7 +166,7 @@ struct DestState {
 impl Plan {
     /// Plans the way to `desired`. On an error the plan is unusable: keep the one from before.
     pub fn apply(&mut self, desired: &Desired, now: Duration) -> Result<Vec<Op>, PlanError> {
-        self.members.reclaim(now);
+        self.member_lines.reclaim(now);
         self.hash_lines.reclaim(now);
         self.service_rows.reclaim(now);
         let mut ops = Vec::new();
@@ -297,8 +297,9 @@ impl Plan {
             .hash_lines
             .allocate(hashed::lines(service.scheduler))
             .ok_or(PlanError::NoHashLines(id))?;
-        let first_member = self
-            .members
+        let members = rows::in_lines(&members);
+        let first_member_line = self
+            .member_lines
             .allocate(members.len() as u32)
             .ok_or(PlanError::NoMemberRange(id))?;
         let row = self
@@ -310,7 +311,7 @@ impl Plan {
             epoch,
             service,
             last_weights,
-            first_member,
+            first_member_line,
             first_line,
             row,
         };
@@ -331,7 +332,7 @@ impl Plan {
             });
         }
         ops.push(Op::PutMembers {
-            first: first_member,
+            first: first_member_line,
             rows: members,
         });
         let service = service_row(&state);
@@ -375,8 +376,8 @@ impl Plan {
                 None => self.park(service, *addr, ops),
             }
         }
-        let len = old.service.servers.len() as u32;
-        self.members.retire(old.first_member, len, now);
+        let len = member_lines(old.service.servers.len() as u32);
+        self.member_lines.retire(old.first_member_line, len, now);
         let lines = hashed::lines(old.service.scheduler);
         self.hash_lines.retire(old.first_line, lines, now);
         self.service_rows.retire(old.row, 1, now);
@@ -538,7 +539,7 @@ fn service_row(state: &ServiceState) -> Service {
     let (max_weight, weight_gcd) = wrr::descent(list.iter().map(|server| server.weight));
     Service {
         id: state.id,
-        first_member: state.first_member,
+        first_member_line: state.first_member_line,
         members: list.len() as u32,
         max_weight,
         weight_gcd,

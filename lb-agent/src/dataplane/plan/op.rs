@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Writes to the maps, as data: what a plan is made of.
 
-use lb_common::abi::{Dest, HashLine, Link, Member, Service, ServiceKey, Settings, Tunnel};
+use lb_common::abi::{Dest, HashLine, Link, MemberLine, Service, ServiceKey, Settings, Tunnel};
 use serde::{Deserialize, Serialize};
 
 use super::keep;
@@ -41,11 +41,11 @@ pub enum Op {
     },
     /// Sets the thresholds of a real server; its connections stay counted.
     SetThresholds { id: u32, upper: u32, lower: u16 },
-    /// Writes a server list, row by row from `first`.
+    /// Writes a server list, line by line from `first`.
     PutMembers {
         first: u32,
         #[serde(with = "keep::pods")]
-        rows: Vec<Member>,
+        rows: Vec<MemberLine>,
     },
     /// Writes the table of a hashing scheduler, line by line from `first`.
     PutHashLines {

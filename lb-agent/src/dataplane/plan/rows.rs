@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use lb_common::abi::{
     AddrWords, DEST_IPV6, DEST_PRESENT, DEST_QUIESCENT, Dest, FAMILY_IPV4, FAMILY_IPV6,
-    METHOD_DIRECT, METHOD_LOCAL, METHOD_NAT, METHOD_TUNNEL, SCHED_DH, SCHED_FO, SCHED_LBLC,
-    SCHED_LBLCR, SCHED_LC, SCHED_MH, SCHED_NQ, SCHED_OVF, SCHED_RR, SCHED_SED, SCHED_SH, SCHED_WLC,
-    SCHED_WRR, SERVICE_ANY_PORT, SERVICE_FALLBACK, SERVICE_HASH_PORT, SERVICE_ONE_PACKET,
-    SERVICE_PERSISTENT, ServiceKey, TUNNEL_GRE, TUNNEL_GUE, TUNNEL_IPIP, Tunnel,
+    LINE_MEMBERS, METHOD_DIRECT, METHOD_LOCAL, METHOD_NAT, METHOD_TUNNEL, Member, MemberLine,
+    SCHED_DH, SCHED_FO, SCHED_LBLC, SCHED_LBLCR, SCHED_LC, SCHED_MH, SCHED_NQ, SCHED_OVF, SCHED_RR,
+    SCHED_SED, SCHED_SH, SCHED_WLC, SCHED_WRR, SERVICE_ANY_PORT, SERVICE_FALLBACK,
+    SERVICE_HASH_PORT, SERVICE_ONE_PACKET, SERVICE_PERSISTENT, ServiceKey, TUNNEL_GRE, TUNNEL_GUE,
+    TUNNEL_IPIP, Tunnel,
 };
 use lb_common::wire::{Mac, Macs, PROTO_SCTP, PROTO_TCP, PROTO_UDP};
 
@@ -17,6 +18,18 @@ use crate::config::model::{
     self, ForwardMethod, GueChecksum, Protocol, Scheduler, SchedulerFlags, ServiceId,
 };
 use crate::health::DesiredService;
+
+/// A service's list as it stands in the map.
+pub(super) fn in_lines(members: &[Member]) -> Vec<MemberLine> {
+    let lines = members.chunks(LINE_MEMBERS).map(|some| {
+        let mut line = MemberLine::default();
+        for (place, member) in line.members.iter_mut().zip(some) {
+            *place = *member;
+        }
+        line
+    });
+    lines.collect()
+}
 
 /// An address as it stands in the packet.
 pub fn words(addr: IpAddr) -> AddrWords {

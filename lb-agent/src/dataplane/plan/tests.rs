@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use lb_common::abi::{FAMILY_IPV4, ServiceKey};
+use lb_common::abi::{FAMILY_IPV4, LINE_MEMBERS, MemberLine, ServiceKey};
 
 use super::*;
 use crate::config::model::{Protocol, Scheduler};
@@ -16,7 +16,7 @@ use crate::config::model::{Protocol, Scheduler};
 struct Maps {
     services: HashMap<ServiceKey, u32>,
     rows: HashMap<u32, Service>,
-    members: HashMap<u32, Member>,
+    member_lines: HashMap<u32, MemberLine>,
     dests: HashMap<u32, Dest>,
 }
 
@@ -27,7 +27,8 @@ impl Maps {
                 self.dests.insert(*id, *row);
             }
             Op::PutMembers { first, rows } => {
-                self.members.extend((*first..).zip(rows.iter().copied()));
+                self.member_lines
+                    .extend((*first..).zip(rows.iter().copied()));
             }
             Op::PutServiceRow { row, service } => {
                 self.rows.insert(*row, *service);
@@ -48,9 +49,10 @@ impl Maps {
     fn view(&self, id: ServiceId) -> Option<Vec<(SocketAddr, u32)>> {
         let row = &self.rows[self.services.get(&key(id))?];
         Some(
-            (row.first_member..row.first_member + row.members)
+            (0..row.members as usize)
                 .map(|index| {
-                    let member = self.members[&index];
+                    let line = row.first_member_line + (index / LINE_MEMBERS) as u32;
+                    let member = self.member_lines[&line].members[index % LINE_MEMBERS];
                     let dest = self.dests[&member.dest];
                     assert_ne!(
                         dest.flags & DEST_PRESENT,
@@ -216,7 +218,7 @@ fn limits_are_named() {
 
 #[test]
 fn retired_ranges_rest_and_return_whole() {
-    let mut ranges = Ranges::all(MAX_MEMBERS);
+    let mut ranges = Ranges::all(MAX_MEMBER_LINES);
     let a = ranges.allocate(10).unwrap();
     let b = ranges.allocate(5).unwrap();
     assert_ne!(a, b);
@@ -226,7 +228,7 @@ fn retired_ranges_rest_and_return_whole() {
     assert_eq!(ranges.allocate(10), Some(15));
     ranges.retire(15, 10, seconds(1));
     ranges.reclaim(seconds(3));
-    assert_eq!(ranges.free, BTreeMap::from([(0, MAX_MEMBERS)]));
+    assert_eq!(ranges.free, BTreeMap::from([(0, MAX_MEMBER_LINES)]));
 }
 
 fn any_wanted() -> impl Strategy<Value = Desired> {
@@ -254,7 +256,7 @@ proptest! {
             let mut after = Maps {
                 services: maps.services.clone(),
                 rows: maps.rows.clone(),
-                members: maps.members.clone(),
+                member_lines: maps.member_lines.clone(),
                 dests: maps.dests.clone(),
             };
             for op in &ops {
