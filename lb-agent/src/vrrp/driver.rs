@@ -202,10 +202,11 @@ impl<H: Host> Driver<H> {
         for port in 0..self.ports.len() {
             self.drain(port).await;
         }
-        let mut from = 0;
-        while let Some(at) = self.index.due(from, now()) {
-            self.step(at, Input::Timer).await;
-            from = at.saturating_add(1);
+        for at in self.index.due(now()) {
+            // A step before may have changed it.
+            if self.index.is_due(at, now()) {
+                self.step(at, Input::Timer).await;
+            }
         }
         self.announce();
         if self.rescan_at.is_some_and(|due| due <= now()) {
@@ -551,7 +552,7 @@ impl<H: Host> Driver<H> {
             .and_then(|datagram| datagram.peek())
             .map(|peek| peek.vrid);
         let mut from = 0;
-        while let Some(at) = self.index.concerned(from, vrid) {
+        while let Some(at) = self.index.concerned(from, ifindex, vrid) {
             from = at.saturating_add(1);
             let Some(slot) = self.slots.get_mut(at) else {
                 continue;
@@ -618,7 +619,10 @@ impl<H: Host> Driver<H> {
         slot.suspect = false;
         match &found {
             Ok(link) => slot.ifindex = Some(link.ifindex),
-            Err(LinkError::NotFound { .. }) => (slot.ifindex, slot.port) = (None, None),
+            Err(LinkError::NotFound { .. }) => {
+                (slot.ifindex, slot.port) = (None, None);
+                self.index.note_place(at, slot);
+            }
             Err(LinkError::Netlink(_) | LinkError::Address(_)) => {}
         }
         self.sweep_ports();
@@ -656,6 +660,7 @@ impl<H: Host> Driver<H> {
         opened.map_err(|cause| cause.to_string())?;
         if let Some(slot) = self.slots.get_mut(at) {
             slot.port = Some(ifindex);
+            self.index.note_place(at, slot);
         }
         Ok(())
     }

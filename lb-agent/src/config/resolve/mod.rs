@@ -20,7 +20,9 @@ use std::time::Duration;
 
 use super::args::Spanned;
 use super::diag::{Code, Diagnostic};
-use super::model::{Config, ConnSettings, Global, NotifyFifo, OnceScript, Program, Scheduling};
+use super::model::{
+    Config, ConnSettings, Global, Notify, NotifyFifo, OnceScript, Program, Scheduling, VrrpInstance,
+};
 use super::raw::{RawConfig, RawGlobal};
 
 /// How long a script of start or end may run.
@@ -69,6 +71,7 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
     let statics = routing::routing(raw, &mut vrrp_instances, diagnostics);
     let sync_groups = group::groups(raw, &mut vrrp_instances, diagnostics);
     bfd::drop_unresolved(&bfd_instances, &mut vrrp_instances);
+    share_notify(&mut vrrp_instances);
     let virtual_servers = service::virtual_servers(raw, diagnostics);
     Config {
         global,
@@ -80,6 +83,18 @@ pub(crate) fn resolve(raw: &RawConfig, diagnostics: &mut Vec<Diagnostic>) -> Con
         sync_groups,
         virtual_servers,
         statics,
+    }
+}
+
+/// Instances one after the other that notify alike, as all do that notify nobody, share what says so: with
+/// a thousand of them it is the largest part of a configuration.
+fn share_notify(instances: &mut [VrrpInstance]) {
+    let mut before: Option<Arc<Notify>> = None;
+    for instance in instances {
+        match &before {
+            Some(known) if *known == instance.notify => instance.notify = Arc::clone(known),
+            _ => before = Some(Arc::clone(&instance.notify)),
+        }
     }
 }
 

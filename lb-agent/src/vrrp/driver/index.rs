@@ -11,14 +11,18 @@ use super::super::event::State;
 use super::super::slot::Slot;
 use super::super::time::Nanos;
 
-/// Timers, virtual router ids and worries. Instances are numbered in their order.
+/// The interface that an instance sends and receives by, and its virtual router id.
+type Place = (Option<u32>, u8);
+
+/// Timers, virtual routers and worries. Instances are numbered in their order.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     due: Vec<Option<Nanos>>,
     /// The same, by time.
     timers: BTreeSet<(Nanos, usize)>,
-    /// By virtual router id, in order.
-    by_vrid: BTreeMap<u8, Vec<usize>>,
+    places: Vec<Place>,
+    /// Who is there, in order.
+    by_place: BTreeMap<Place, Vec<usize>>,
     looks: Vec<bool>,
     looking: usize,
 }
@@ -31,9 +35,10 @@ impl Index {
         self.timers = timers
             .filter_map(|(at, due)| due.map(|due| (due, at)))
             .collect();
-        self.by_vrid.clear();
-        for (at, slot) in slots.iter().enumerate() {
-            self.by_vrid.entry(slot.config.vrid).or_default().push(at);
+        self.places = slots.iter().map(place).collect();
+        self.by_place.clear();
+        for (at, place) in self.places.iter().enumerate() {
+            self.by_place.entry(*place).or_default().push(at);
         }
         self.looks = slots.iter().map(needs_look).collect();
         self.looking = self.looks.iter().filter(|look| **look).count();
@@ -50,10 +55,26 @@ impl Index {
             }
             self.timers.extend(now.map(|now| (now, at)));
         }
+        self.note_place(at, slot);
         if let Some(look) = self.looks.get_mut(at) {
             self.looking -= usize::from(*look);
             *look = needs_look(slot);
             self.looking += usize::from(*look);
+        }
+    }
+
+    /// An instance may have got another interface.
+    pub(super) fn note_place(&mut self, at: usize, slot: &Slot) {
+        let now = place(slot);
+        if let Some(known) = self.places.get_mut(at)
+            && *known != now
+        {
+            let before = std::mem::replace(known, now);
+            if let Some(there) = self.by_place.get_mut(&before) {
+                there.retain(|other| *other != at);
+            }
+            let there = self.by_place.entry(now).or_default();
+            there.insert(there.partition_point(|other| *other < at), at);
         }
     }
 
@@ -62,18 +83,27 @@ impl Index {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// The first instance from `from` on whose timer is due.
-    pub(super) fn due(&self, from: usize, now: Nanos) -> Option<usize> {
+    /// The instances whose timers are due, in order.
+    pub(super) fn due(&self, now: Nanos) -> Vec<usize> {
         let due = self.timers.range(..=(now, usize::MAX));
-        due.map(|(_, at)| *at).filter(|at| *at >= from).min()
+        let mut due: Vec<_> = due.map(|(_, at)| *at).collect();
+        due.sort_unstable();
+        due
     }
 
-    /// The first instance from `from` on that a virtual router id concerns; none concerns all.
-    pub(super) fn concerned(&self, from: usize, vrid: Option<u8>) -> Option<usize> {
+    /// Whether the timer of an instance is due.
+    pub(super) fn is_due(&self, at: usize, now: Nanos) -> bool {
+        let timer = self.due.get(at).copied().flatten();
+        timer.is_some_and(|due| due <= now)
+    }
+
+    /// The first instance from `from` on that a virtual router id on an interface concerns; none
+    /// concerns all.
+    pub(super) fn concerned(&self, from: usize, ifindex: u32, vrid: Option<u8>) -> Option<usize> {
         match vrid {
             Some(vrid) => {
-                let known = self.by_vrid.get(&vrid)?;
-                known.iter().copied().find(|at| *at >= from)
+                let there = self.by_place.get(&(Some(ifindex), vrid))?;
+                there.iter().copied().find(|at| *at >= from)
             }
             None => Some(from).filter(|at| *at < self.due.len()),
         }
@@ -83,6 +113,10 @@ impl Index {
     pub(super) fn looks(&self) -> bool {
         self.looking > 0
     }
+}
+
+fn place(slot: &Slot) -> Place {
+    (slot.port, slot.config.vrid)
 }
 
 /// FAULT without a source means waiting for the interface.
