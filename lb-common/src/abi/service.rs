@@ -113,7 +113,7 @@ pub struct Member {
 pub const LINE_MEMBERS: usize = 4;
 
 /// Part of a service's list, so that one lookup does for several members. A row of `MEMBER_LINES`.
-#[repr(C, align(32))]
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct MemberLine {
     /// In scheduling order; behind the last one are zeros, whose weight nobody takes.

@@ -17,21 +17,19 @@ use lb_common::abi::{
 #[btf_map]
 pub(crate) static SERVICES: HashMap<ServiceKey, u32, { MAX_SERVICES as usize }> = HashMap::new();
 #[btf_map]
-pub(crate) static SERVICE_ROWS: Array<Service, { MAX_SERVICE_ROWS as usize }, ALIGNED> =
-    Array::new();
+pub(crate) static SERVICE_ROWS: Array<Service, { MAX_SERVICE_ROWS as usize }> = Array::new();
 #[btf_map]
-pub(crate) static MEMBER_LINES: Array<MemberLine, { MAX_MEMBER_LINES as usize }, ALIGNED> =
-    Array::new();
+pub(crate) static MEMBER_LINES: Array<MemberLine, { MAX_MEMBER_LINES as usize }> = Array::new();
 #[btf_map]
-pub(crate) static HASH_LINES: Array<HashLine, { MAX_HASH_LINES as usize }, ALIGNED> = Array::new();
+pub(crate) static HASH_LINES: Array<HashLine, { MAX_HASH_LINES as usize }> = Array::new();
 #[btf_map]
 pub(crate) static CURSORS: Array<u64, { MAX_SERVICES as usize }> = Array::new();
 #[btf_map]
 pub(crate) static RANKS: Array<u32, { MAX_DESTS as usize }> = Array::new();
 #[btf_map]
-pub(crate) static DESTS: Array<Dest, { MAX_DESTS as usize }, ALIGNED> = Array::new();
+pub(crate) static DESTS: Array<Dest, { MAX_DESTS as usize }> = Array::new();
 #[btf_map]
-pub(crate) static TUNNELS: Array<Tunnel, { MAX_DESTS as usize }, ALIGNED> = Array::new();
+pub(crate) static TUNNELS: Array<Tunnel, { MAX_DESTS as usize }> = Array::new();
 #[btf_map]
 pub(crate) static LOADS: Array<Load, { MAX_DESTS as usize }, MMAPABLE> = Array::new();
 #[btf_map]
@@ -40,7 +38,7 @@ pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, Fragment, { MAX_FRAGMENTS a
 #[btf_map]
 pub(crate) static MACS: HashMap<u64, u8, { MAX_MACS as usize }> = HashMap::new();
 #[btf_map]
-pub(crate) static HOPS: Array<Hop, { MAX_HOPS as usize }, ALIGNED> = Array::new();
+pub(crate) static HOPS: Array<Hop, { MAX_HOPS as usize }> = Array::new();
 #[btf_map]
 pub(crate) static CONNS: Array<ConnLine, { conn_lines(DEFAULT_CONNS) as usize }, MMAPABLE> =
     Array::new();
@@ -96,10 +94,6 @@ pub(crate) static FOLLOW_EVENTS: RingBuf<(), { FOLLOW_BYTES as usize }> = RingBu
 
 /// The agent maps the table into its memory (`BPF_F_MMAPABLE`).
 const MMAPABLE: usize = 1 << 10;
-
-/// The same flag, for what it also does: the rows of an array that can be mapped begin at a page, those of
-/// another one 8 bytes before the end of a cache line, so that each row of a line's size lay in two.
-const ALIGNED: usize = MMAPABLE;
 
 /// Global data, see [`Shared`].
 #[unsafe(no_mangle)]
