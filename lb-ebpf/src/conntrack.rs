@@ -649,6 +649,11 @@ fn cheapest<A: Addr, T: Tables>(
     line: T::Line<'_>,
     now: u32,
 ) -> (u32, u64) {
+    let words = (0..A::SLOTS).fold(0, |words, slot| words | line.word(slot * A::STRIDE));
+    if words == 0 {
+        // In a table that is not full, most are.
+        return (0, 0);
+    }
     let (mut least, mut live) = (1 << 62, 0);
     for slot in 0..A::SLOTS {
         let worth = worth(tables, settings, line.word(slot * A::STRIDE), now);
