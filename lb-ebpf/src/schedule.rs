@@ -152,7 +152,7 @@ pub fn best<T: Tables>(tables: &T, row: u32, scheduler: u8) -> u32 {
     let mut dest = NOBODY;
     tables.scan(|scan| {
         scan.index = 0;
-        scan.best = Best::new(0);
+        scan.best = Best::new();
         match scheduler {
             SCHED_LC | SCHED_SED | SCHED_NQ => {
                 // VERIFIER: opaque, or no mask would be left before the index.
@@ -253,7 +253,7 @@ impl Default for Scan {
             index: 0,
             set: 0,
             most: 0,
-            best: Best::new(0),
+            best: Best::new(),
             search: Search::new(0, |n| n),
             found: Found::new(0),
             replicas: Replicas::new(false, 0),

@@ -171,8 +171,8 @@ pub trait Tables {
 /// VERIFIER: what is inlined is verified for every way that leads to it, and all frames of a call
 /// share 512 bytes. So in the kernel the longer ways that not every packet takes are programs of
 /// their own, which the entry point goes on in (tail calls), and steps with loops
-/// ([`Tables::best`], [`Tables::claim4`], [`Tables::crc32c`]) are global functions, which are verified once, on their
-/// own, for any arguments.
+/// ([`Tables::best`], [`Tables::claim4`], [`Tables::crc32c`]) are global functions, which are verified
+/// once, on their own, for any arguments.
 pub trait Steps<P: Packet>: Tables {
     /// Asks the kernel's routing table for the way from `src` to `dst` (`FAMILY_*`): interface and
     /// both MAC addresses. `None` if there is no route or the neighbour is unknown.

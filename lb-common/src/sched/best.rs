@@ -106,15 +106,14 @@ pub struct Best {
 }
 
 impl Best {
-    /// Nobody yet. `unknown` is a number that the compiler does not know to be 0.
+    /// Nobody yet.
     #[inline(always)]
-    pub fn new(unknown: u32) -> Self {
+    pub const fn new() -> Self {
         Self {
-            // VERIFIER: as unknown as those of a member.
-            dest: NOBODY.wrapping_add(unknown),
+            dest: NOBODY,
             // Whoever comes first is better: this times any weight is more than a cost times 0.
-            cost: super::unknown_long(unknown).wrapping_add(1),
-            weight: unknown.into(),
+            cost: 1,
+            weight: 0,
         }
     }
 
@@ -148,6 +147,12 @@ impl Best {
     }
 }
 
+impl Default for Best {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// IPVS: `ip_vs_dest_conn_overhead`, see above.
 #[inline(always)]
 pub(super) fn overhead(load: &Load) -> u64 {
@@ -163,7 +168,7 @@ mod tests {
 
     /// Members as weight, active, inactive; the place of the one chosen.
     fn best(scheduler: u8, members: &[(u32, u32, u32)]) -> Option<u32> {
-        let mut best = Best::new(0);
+        let mut best = Best::new();
         for (dest, (weight, active, inactive)) in (0..).zip(members) {
             if *weight > 0 {
                 let load = load(*active, *inactive);
